@@ -142,12 +142,14 @@ fn launch(directory: &Path, domain: &DomainId, engines: &[EngineName]) -> GroupL
         probe: false,
         memory_max: None,
         found: None,
+        external: None,
     };
     let control = ControlLaunch {
         binary: directory.join("control"),
         pipe_directory: directory.join("pipe"),
         log_directory: directory.join("log"),
         custody: Custody::Own,
+        restart_by: Default::default(),
         gate: true,
     };
     GroupLaunch {

@@ -129,6 +129,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("group.mps", "unknown"),
     ("group.mps.binary", "\"bin/control\""),
     ("group.mps.control", "\"leave\""),
+    ("group.mps.restart_by", "\"exit\""),
     ("group.mps.pipe_directory", "\"/run/../x\""),
     ("group.mps.log_directory", "\"\""),
     ("group.mps.gate", "\"yes\""),
@@ -164,8 +165,13 @@ const MISTAKES: &[(&str, &str)] = &[
     ("group.engine", "unknown"),
     ("group.engine.name", "\"..\""),
     ("group.engine.command", "[]"),
-    ("group.engine.external", "{ pid_file = \"/run/a.pid\" }"),
-    ("group.engine.restart", "{ by = \"exit\" }"),
+    ("group.engine.external", "unknown"),
+    ("group.engine.external.systemd_unit", "\"vllm\""),
+    ("group.engine.external.container", "\"-a\""),
+    ("group.engine.external.cgroup", "\"/\""),
+    ("group.engine.external.pid_file", "\"a.pid\""),
+    ("group.engine.external.command_matches", "\"vllm (\""),
+    ("group.engine.restart_by", "\"exit\""),
     ("group.engine.kind", "\"vlm\""),
     ("group.engine.on_clean_end", "\"exit\""),
     ("group.engine.user", "0"),
@@ -207,7 +213,7 @@ fn mistakes() -> BTreeMap<String, String> {
 }
 
 /// Tables in the order of the file, with their headers.
-const TABLES: [(&str, &str); 13] = [
+const TABLES: [(&str, &str); 14] = [
     ("", ""),
     ("web", "[web]"),
     ("hooks", "[hooks]"),
@@ -221,6 +227,7 @@ const TABLES: [(&str, &str); 13] = [
     ("group.recovery", "[group.recovery]"),
     ("group.recovery.backoff", "[group.recovery.backoff]"),
     ("group.engine", "[[group.engine]]"),
+    ("group.engine.external", "[group.engine.external]"),
 ];
 
 /// A file with all of them, and the line of each.

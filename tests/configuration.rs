@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use mpswarden::cli::ExitStatus;
 use mpswarden::config::{Configuration, GpuChoice, Problems, known_keys, load, parse, write_baselines};
-use mpswarden::decide::policy::{OverlapPolicy, RecoveryPolicy, StartOrder};
+use mpswarden::decide::policy::{IsolationMode, OverlapPolicy, RecoveryPolicy, StartOrder};
 use mpswarden::model::gpu::ComputeMode;
 use mpswarden::model::{
-    BaselineSource, EngineKind, EngineLaunch, Fault, GpuIdentity, GpuNamedBy, GpuUuid, MetricsPlace, Mode,
+    BaselineSource, Custody, EngineKind, EngineLaunch, Fault, GpuIdentity, GpuNamedBy, GpuUuid, MetricsPlace, Mode,
+    Powers, RestartBy,
 };
 use proptest::prelude::*;
 
@@ -114,6 +115,70 @@ fn engine_with(command: &str, lines: &str) -> String {
 fn launched(text: &str) -> EngineLaunch {
     let (_, launches) = read(text).unwrap().resolve(&[gpu(3, ComputeMode::Default)], 1).unwrap();
     launches[0].engines[0].clone()
+}
+
+/// The smallest file with an engine of others.
+fn of_others(lines: &str) -> String {
+    SMALLEST.replace("command = [\"engine\"]", lines)
+}
+
+#[test]
+fn an_engine_of_others_is_found_and_restarted_as_the_file_says() {
+    let commands = "restart_by = { stop = [\"svc\", \"stop\"], start = [\"svc\", \"start\"] }";
+    let stop_and_start = RestartBy::Commands {
+        stop: vec!["svc".to_owned(), "stop".to_owned()],
+        start: vec!["svc".to_owned(), "start".to_owned()],
+    };
+    for (lines, at, restart_by) in [
+        ("external = { systemd_unit = \"vllm@a.service\" }", "unit vllm@a.service", RestartBy::Nobody),
+        (
+            "external = { container = \"vllm-a\" }\nrestart_by = \"supervisor\"",
+            "container vllm-a",
+            RestartBy::Supervisor,
+        ),
+        (
+            "user = \"root\"\nexternal = { cgroup = \"/a/b\" }\nrestart_by = \"nobody\"",
+            "cgroup /a/b",
+            RestartBy::Nobody,
+        ),
+        (
+            &format!("user = \"root\"\nexternal = {{ pid_file = \"/run/a.pid\" }}\n{commands}"),
+            "pid file /run/a.pid",
+            stop_and_start,
+        ),
+        (
+            "user = \"llm\"\nexternal = { command_matches = \"vllm .* 8001\" }\nrestart_by = \"signal\"",
+            "command that matches `vllm .* 8001`",
+            RestartBy::Signal,
+        ),
+    ] {
+        let text = of_others(lines);
+        let configuration = read(&text).unwrap();
+        assert_eq!(configuration.groups[0].isolation.mode, IsolationMode::Off, "{lines}");
+        let (policy, launches) = configuration.resolve(&[gpu(0, ComputeMode::Default)], 1).unwrap();
+        let external = launches[0].engines[0].external.clone().unwrap();
+        assert_eq!((external.at.to_string().as_str(), &external.restart_by), (at, &restart_by));
+        assert_eq!(policy.groups[0].engines[0].custody, restart_by.custody(), "{lines}");
+        let again = read(&configuration.effective()).unwrap();
+        assert_eq!(again.groups, configuration.groups, "{}", configuration.effective());
+    }
+}
+
+#[test]
+fn the_daemon_of_others_is_restarted_as_the_file_says() {
+    let custody = |mps: &str| {
+        let text = SMALLEST.replacen(
+            "mode = \"observe\"",
+            &format!("mode = \"observe\"\nmps = {{ control = \"attach\"{mps} }}"),
+            1,
+        );
+        let (policy, launches) = read(&text).unwrap().resolve(&[gpu(0, ComputeMode::Default)], 1).unwrap();
+        assert_eq!(policy.groups[0].custody, launches[0].control.custody);
+        policy.groups[0].custody
+    };
+    assert_eq!(custody(""), Custody::Others(Powers::Look));
+    assert_eq!(custody(", restart_by = \"supervisor\""), Custody::Others(Powers::Supervisor));
+    assert_eq!(custody(", restart_by = { stop = [\"a\"], start = [\"b\"] }"), Custody::Others(Powers::Supervisor));
 }
 
 const VLLM: &str = r#"["vllm", "serve", "m"]"#;

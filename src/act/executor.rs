@@ -12,7 +12,8 @@ use super::engine::Start;
 use super::environment::Variables;
 use super::launches::Launches;
 use super::shared::{OwnerMark, PrepareError, Shared, engines_of, make_directories};
-use super::{control_daemon, engine, find_control, find_engine, gone, kill, save, server, stop, terminate};
+use super::{control_daemon, control_of_others, engine, external, find_control, find_engine};
+use super::{gone, kill, save, server, stop, terminate};
 use crate::host::cgroup::Cgroups;
 use crate::host::clock;
 use crate::host::probe_place::ProbePlace;
@@ -56,6 +57,12 @@ impl Executor {
         let shared = self.shared.clone();
         match action {
             Action::Save { memory } => shared.finish(id, save::save(&shared.owner, &memory)),
+            // Those who run it are asked, which takes its time.
+            Action::StartEngine { ref instance, .. } | Action::FindEngine { ref instance }
+                if external::of(&shared, &instance.member()).is_some() =>
+            {
+                self.spawn(id, deadline, action);
+            }
             Action::StartEngine { instance, outside } => {
                 let start = Start { instance, outside };
                 match engine::environment_file(&shared, &start.instance.member()) {
@@ -182,8 +189,14 @@ async fn by(deadline: Moment, outcome: impl Future<Output = Outcome>) -> Outcome
 
 async fn verb(shared: &Arc<Shared>, action: Action, deadline: Moment) -> Outcome {
     match action {
+        Action::StartControl { domain } if shared.has_a_control_of_others(&domain) => {
+            control_of_others::start(shared, &domain, deadline).await
+        }
         Action::StartControl { domain } => control_daemon::start(shared, &domain).await,
         Action::FindControl { domain } => find_control::find(shared, &domain).await,
+        Action::StopControl { domain, grace, .. } if shared.has_a_control_of_others(&domain) => {
+            control_of_others::stop(shared, &domain, grace, deadline).await
+        }
         Action::StopControl { domain, grace, server } => control_daemon::stop(shared, &domain, grace, server).await,
         Action::StartServer { domain } => server::start(shared, &domain).await,
         Action::KillEngines { domain, engines, strays } => {
@@ -196,12 +209,18 @@ async fn verb(shared: &Arc<Shared>, action: Action, deadline: Moment) -> Outcome
             terminate::terminate(shared, &engine, server, &clients).await
         }
         Action::StopEngine { engine, grace } => stop::stop(shared, &engine, grace, deadline).await,
+        Action::FindEngine { instance } => match external::of(shared, &instance.member()) {
+            Some(theirs) => external::find(shared, &instance, &theirs).await,
+            None => find_engine::find(shared, &instance),
+        },
+        Action::StartEngine { instance, .. } => match external::of(shared, &instance.member()) {
+            Some(theirs) => external::start(shared, &instance, &theirs, deadline).await,
+            None => Outcome::Failed { why: "it is others' no more: it is started elsewhere".into() },
+        },
         Action::Look(_)
         | Action::Fence { .. }
         | Action::Save { .. }
         | Action::WatchServer { .. }
-        | Action::FindEngine { .. }
-        | Action::LetGoOfDriver
-        | Action::StartEngine { .. } => Outcome::Failed { why: "carried out elsewhere".into() },
+        | Action::LetGoOfDriver => Outcome::Failed { why: "carried out elsewhere".into() },
     }
 }

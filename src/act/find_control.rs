@@ -11,6 +11,7 @@ use super::shared::{Shared, failed};
 use crate::host::child;
 use crate::host::control::{CommandOutcome, ControlClient, READ_TIMEOUT};
 use crate::host::daemon_holder::{Holder, SocketId, holder};
+use crate::host::owners::Owners;
 use crate::host::pidfd::Pidfd;
 use crate::host::watch_lock::{self, WatchLock, WatchLockError};
 use crate::model::{DomainId, Exit, HeldReason, Observation, Outcome, Owner};
@@ -22,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Attached {
     socket: SocketId,
-    held: Arc<Pidfd>,
+    pub held: Arc<Pidfd>,
     _lock: WatchLock,
 }
 
@@ -43,6 +44,9 @@ async fn try_find(shared: &Arc<Shared>, domain: &DomainId) -> Result<Outcome, Ou
         shared.running().attached.remove(domain);
         let lock = WatchLock::take(&watch_lock::directory(), socket).map_err(locked)?;
         answers(shared, domain).await?;
+        // Who runs it is known while it lives: a dead one has no cgroup.
+        let supervisor = Owners::default().supervisor_of(held.id.pid);
+        shared.running().supervisors.extend(supervisor.map(|supervisor| (domain.clone(), supervisor)));
         let (held, path) = (Arc::new(held), control.pipe_directory().join("control"));
         let attached = Attached { socket, held: held.clone(), _lock: lock };
         shared.running().attached.insert(domain.clone(), attached);

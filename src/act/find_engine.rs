@@ -10,6 +10,7 @@ use super::shared::{Shared, failed};
 use crate::host::clock;
 use crate::host::owners::Owners;
 use crate::host::pidfd::Pidfd;
+use crate::host::supervisor::{Plight, Supervisor};
 use crate::model::{Bounds, Exit, Found, InstanceId, Observation, Outcome, Owner};
 
 /// Upper bound for those who run an engine to reap it and to remove what held it together, after its main process ended.
@@ -29,12 +30,30 @@ pub(super) fn find(shared: &Arc<Shared>, instance: &InstanceId) -> Outcome {
         Ok((_, engine)) => engine.found,
         Err(outcome) => return outcome,
     };
-    let Some(Found { main, bounds }) = found else { return failed(format!("it is not known where `{member}` runs")) };
+    match found {
+        Some(found) => watch(shared, instance, found, None),
+        None => failed(format!("it is not known where `{member}` runs")),
+    }
+}
+
+/// Watches the processes that were found as this incarnation. `supervisor`: who can say how it ended.
+pub(super) fn watch(
+    shared: &Arc<Shared>,
+    instance: &InstanceId,
+    found: Found,
+    supervisor: Option<Supervisor>,
+) -> Outcome {
+    let (member, Found { main, bounds }) = (instance.member(), found);
+    if let Some(other) = shared.trees.is_anothers(&member, main) {
+        let why =
+            format!("process {main} is engine `{other}` already: two engines of the configuration name one process");
+        return failed(format!("engine `{member}`: {why}"));
+    }
     match Pidfd::open_exact(main) {
         Ok(Some(held)) if !held.is_gone() => {
             let held = Arc::new(held);
             shared.trees.found(&member, held.clone(), bounds.clone());
-            tokio::spawn(report_end(shared.clone(), instance.clone(), held, bounds));
+            tokio::spawn(report_end(shared.clone(), instance.clone(), held, (bounds, supervisor)));
             Outcome::Started { process: main }
         }
         Ok(_) => failed(format!("process {main} of engine `{member}` is gone")),
@@ -42,8 +61,14 @@ pub(super) fn find(shared: &Arc<Shared>, instance: &InstanceId) -> Outcome {
     }
 }
 
-async fn report_end(shared: Arc<Shared>, instance: InstanceId, held: Arc<Pidfd>, bounds: Bounds) {
+async fn report_end(
+    shared: Arc<Shared>,
+    instance: InstanceId,
+    held: Arc<Pidfd>,
+    (bounds, supervisor): (Bounds, Option<Supervisor>),
+) {
     held.gone().await;
+    shared.trees.main_ended(&instance.member());
     let (owners, deadline) = (Owners::default(), clock::now().after(SETTLES));
     let (mut exit, mut removed) = (held.exit(), owners.is_removed(&bounds));
     let removable = matches!(bounds, Bounds::Cgroup(_));
@@ -53,7 +78,19 @@ async fn report_end(shared: Arc<Shared>, instance: InstanceId, held: Arc<Pidfd>,
         (exit, removed) = (held.exit(), owners.is_removed(&bounds));
     }
     let process = held.id;
-    shared.observed(match left_in_order(exit, removed) {
+    let mut plight = None;
+    if let Some(supervisor) = &supervisor {
+        plight = supervisor.plight().await.ok();
+        exit = match exit {
+            None => supervisor.exit(process.pid).await,
+            known => known,
+        };
+    }
+    let in_order = match plight {
+        Some(plight) => was_stopped(exit, &plight),
+        None => left_in_order(exit, removed),
+    };
+    shared.observed(match in_order {
         true => Observation::Removed { instance, process, exit: exit.unwrap_or(Exit::Unknown) },
         false => Observation::Ended { owner: Owner::Engine(instance), process, exit: exit.unwrap_or(Exit::Unknown) },
     });
@@ -68,6 +105,19 @@ fn left_in_order(exit: Option<Exit>, removed: bool) -> bool {
         Some(Exit::Signal(KILLED)) => removed,
         Some(Exit::Status(status)) => removed && status == BY_SIGNAL + KILLED,
         Some(Exit::Signal(_)) => false,
+    }
+}
+
+/// Whether those who run a unit or a container stopped it: it does not run on, and ended as one that was asked to, or was
+/// taken away altogether.
+fn was_stopped(exit: Option<Exit>, plight: &Plight) -> bool {
+    let asked = exit.is_none_or(was_asked);
+    match plight {
+        // A time to stop that is over ends in KILL.
+        Plight::Ends(_) => asked || exit == Some(Exit::Signal(KILLED)),
+        Plight::Down(_) => asked,
+        Plight::Unknown(_) => true,
+        Plight::Runs { .. } | Plight::Starts(_) | Plight::Failed(_) => false,
     }
 }
 
@@ -97,5 +147,19 @@ mod tests {
             assert!(!left_in_order(Some(exit), true), "{exit}");
         }
         assert!(left_in_order(None, false), "nobody knows how it ended");
+    }
+
+    #[test]
+    fn the_stop_of_a_unit_is_told_from_its_crash_by_what_became_of_it() {
+        let down = Plight::Down("unit a is inactive".into());
+        let starts = Plight::Starts("auto-restart".into());
+        let failed = Plight::Failed("exit-code".into());
+        assert!(was_stopped(Some(Exit::Status(0)), &down) && was_stopped(Some(Exit::Signal(15)), &down));
+        assert!(was_stopped(Some(Exit::Signal(9)), &Plight::Ends("stop-sigkill".into())));
+        assert!(!was_stopped(Some(Exit::Signal(9)), &down), "KILL without a stop");
+        for (exit, plight) in [(Exit::Status(0), &starts), (Exit::Signal(15), &starts), (Exit::Status(1), &failed)] {
+            assert!(!was_stopped(Some(exit), plight), "{exit} {plight:?}");
+        }
+        assert!(was_stopped(Some(Exit::Status(137)), &Plight::Unknown("no container".into())));
     }
 }

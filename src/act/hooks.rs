@@ -4,23 +4,18 @@
 use std::collections::VecDeque;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::pipe;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::environment;
 use super::shared::OwnerMark;
-use crate::host::child::{self, Child, Launch, Output, Pipes};
+use crate::host::bounded::{self, AFTER_THE_END};
 use crate::model::{EngineName, Exit, GroupName, Hook, HookResult};
 
 /// Upper bound for one run; then its process group is killed.
@@ -29,13 +24,6 @@ const BOUND: Duration = Duration::from_secs(10);
 const LAST_BOUND: Duration = Duration::from_secs(2);
 /// Calls that wait; over it the oldest is dropped.
 const MOST_WAITING: usize = 64;
-/// Bytes that are kept of each output of a run.
-const MOST_OUTPUT: usize = 4 << 10;
-/// Upper bound for reading what was written just before the end, and for reaping a killed process.
-const AFTER_THE_END: Duration = Duration::from_millis(100);
-/// The shell becomes the program: one on a file system that hangs then hangs in a process that can be given up, and
-/// holds up no other start.
-const BECOME: &str = "exec \"$0\" \"$@\"";
 
 /// One run that is wanted.
 #[derive(Clone, Debug)]
@@ -164,75 +152,18 @@ impl Line {
 }
 
 async fn run(call: &Call, line: &Line) -> (HookResult, String) {
-    let mut child = match child::start(&launch_of(call, &line.owner)) {
-        Ok(child) => child,
-        Err(error) => return (HookResult::Failed, error.to_string()),
-    };
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let ended = tokio::select! {
-        exit = finish(&mut child, &call.message, &mut out, &mut err) => exit,
-        () = line.bound() => None,
-    };
-    if ended.is_none() {
-        // It leads a process group, and is not reaped yet.
-        let _ = killpg(Pid::from_raw(child.id().pid.cast_signed()), Signal::SIGKILL);
-        let _ = timeout(AFTER_THE_END, child.wait()).await;
-    }
-    let (out, err) = (String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
-    tracing::debug!(hook = call.hook.as_str(), stdout = %out.trim_end(), stderr = %err.trim_end(), "a hook's output");
-    judge(ended, &err)
-}
-
-fn launch_of(call: &Call, owner: &OwnerMark) -> Launch {
-    let command = ["-c", BECOME].into_iter().chain(call.command.iter().map(String::as_str));
-    Launch {
-        program: "/bin/sh".into(),
-        arguments: command.map(Into::into).collect(),
-        environment: environment::of_hook(std::env::vars_os().collect(), call, owner),
-        output: Output::Captured,
-        ..Launch::default()
-    }
-}
-
-/// Its end, with the beginning of what it said. One that reads nothing and one that never stops writing both
-/// come to theirs.
-async fn finish(child: &mut Child, message: &str, out: &mut Vec<u8>, err: &mut Vec<u8>) -> Option<Exit> {
-    let Pipes { stdin, stdout, stderr } = child.pipes.take()?;
-    let spoken = async { tokio::join!(write(stdin, message), read(stdout, out), read(stderr, err)) };
-    tokio::pin!(spoken);
-    let exit = tokio::select! {
-        exit = child.wait() => exit,
-        _ = &mut spoken => return Some(child.wait().await),
-    };
-    // What it started may hold its outputs open indefinitely.
-    let _ = timeout(AFTER_THE_END, spoken).await;
-    Some(exit)
-}
-
-/// Nobody has to read it.
-async fn write(stdin: OwnedFd, message: &str) {
-    if let Ok(mut stdin) = pipe::Sender::from_owned_fd(stdin) {
-        let _ = stdin.write_all(message.as_bytes()).await;
-    }
-}
-
-/// Everything, of which the beginning is kept.
-async fn read(output: OwnedFd, kept: &mut Vec<u8>) {
-    let Ok(mut output) = pipe::Receiver::from_owned_fd(output) else { return };
-    let mut chunk = [0; MOST_OUTPUT];
-    while let Ok(length @ 1..) = output.read(&mut chunk).await {
-        let room = MOST_OUTPUT.saturating_sub(kept.len());
-        kept.extend_from_slice(&chunk[..length.min(room)]);
-    }
-}
-
-fn judge(ended: Option<Exit>, stderr: &str) -> (HookResult, String) {
-    let said: String = stderr.lines().next().unwrap_or_default().chars().take(200).collect();
-    let said = if said.is_empty() { said } else { format!(": {said}") };
-    match ended {
-        Some(Exit::Status(0)) => (HookResult::Ok, String::new()),
-        Some(exit) => (HookResult::Failed, format!("it ended with {exit}{said}")),
-        None => (HookResult::Timeout, format!("it did not end in time and was killed{said}")),
+    let environment = environment::of_hook(std::env::vars_os().collect(), call, &line.owner);
+    match bounded::run(&call.command, environment, &call.message, line.bound()).await {
+        Err(error) => (HookResult::Failed, error.to_string()),
+        Ok(ran) => {
+            let (out, err) = (ran.stdout.trim_end(), ran.stderr.trim_end());
+            tracing::debug!(hook = call.hook.as_str(), stdout = %out, stderr = %err, "a hook's output");
+            match ran.exit {
+                Some(Exit::Status(0)) => (HookResult::Ok, String::new()),
+                Some(_) => (HookResult::Failed, ran.why()),
+                None => (HookResult::Timeout, ran.why()),
+            }
+        }
     }
 }
 

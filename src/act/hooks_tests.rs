@@ -6,6 +6,9 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::*;
 use crate::act::testing::owner;
 
@@ -107,7 +110,7 @@ fn a_hook_that_leaves_something_behind_is_not_waited_for() {
     stage.script("sleep 1000 & echo $! >$1/pid");
     assert_eq!(stage.end(), (HookResult::Ok, String::new()));
     let pid = fs::read_to_string(stage.path("pid")).unwrap().trim().parse().unwrap();
-    nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
 }
 
 #[test]

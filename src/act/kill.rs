@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
+use super::external;
 use super::shared::{Shared, refused};
 use crate::host::control::{CommandOutcome, READ_TIMEOUT};
 use crate::host::hold::Hold;
@@ -15,15 +16,22 @@ use crate::host::{clock, mps_log};
 use crate::model::{DomainId, EngineName, Moment, Outcome, ProcessId};
 
 pub(super) async fn kill_engines(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     domain: &DomainId,
     engines: &[EngineName],
     strays: &[u32],
     deadline: Moment,
 ) -> Outcome {
-    match try_kill(shared, domain, engines, strays, deadline).await {
-        Ok(killed) => Outcome::Killed { processes: killed.into_iter().collect() },
-        Err(error) => refused(&error, format!("can't end all processes of group `{domain}`: {error}")),
+    let (theirs, ours): (Vec<EngineName>, Vec<EngineName>) =
+        engines.iter().cloned().partition(|engine| external::of(shared, &domain.member(engine)).is_some());
+    let (killed, ended) = tokio::join!(
+        try_kill(shared, domain, &ours, strays, deadline),
+        external::end_all(shared, domain, &theirs, deadline),
+    );
+    match (killed, ended) {
+        (Ok(killed), Ok(ended)) => Outcome::Killed { processes: killed.union(&ended).copied().collect() },
+        (Err(error), _) => refused(&error, format!("can't end all processes of group `{domain}`: {error}")),
+        (Ok(_), Err(outcome)) => outcome,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::host::control::ControlClient;
-use crate::model::{DomainId, GroupLaunch};
+use crate::model::{ControlLaunch, DomainId, GroupLaunch};
 
 /// The groups. Clones share them.
 #[derive(Clone, Debug)]
@@ -38,7 +38,9 @@ impl Launches {
         let mut entries = self.lock();
         for launch in launches {
             match entries.get_mut(&launch.domain) {
-                Some(entry) if entry.launch.control == launch.control => entry.launch = Arc::new(launch.clone()),
+                Some(entry) if is_the_same(&entry.launch.control, &launch.control) => {
+                    entry.launch = Arc::new(launch.clone())
+                }
                 _ => drop(entries.insert(launch.domain.clone(), Entry::new(launch.clone()))),
             }
         }
@@ -67,6 +69,11 @@ impl Launches {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<DomainId, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether commands go to the same daemon.
+fn is_the_same(one: &ControlLaunch, other: &ControlLaunch) -> bool {
+    one.binary == other.binary && one.pipe_directory == other.pipe_directory
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Verbs: carry out one action and answer with exactly one outcome. One file a verb.
 
 mod control_daemon;
+mod control_of_others;
 mod engine;
 mod environment;
 mod executor;
+mod external;
 mod find_control;
 mod find_engine;
 mod gone;
@@ -22,6 +24,8 @@ pub use launches::Launches;
 pub use save::saved_memory;
 pub use shared::{OwnerMark, PrepareError, prepare};
 
+#[cfg(test)]
+mod external_tests;
 #[cfg(test)]
 mod file_tests;
 #[cfg(test)]

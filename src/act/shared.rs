@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::host::leftovers::{self, Record, Recorded};
 use crate::host::own_limits;
 use crate::host::pidfd::Pidfd;
 use crate::host::probe_place::ProbePlace;
+use crate::host::supervisor::Supervisor;
 use crate::host::trees::Trees;
 use crate::model::{
     ActionId, DomainId, EngineLaunch, EngineName, GroupLaunch, Member, Observation, Outcome, Owner, Report,
@@ -68,6 +70,10 @@ pub(super) struct Running {
     record: Record,
     /// Starts that wait for their environment file.
     begun: BTreeMap<Member, ActionId>,
+    /// Engines of others whose start is asked for: set where they are to end instead.
+    asked: BTreeMap<Member, Arc<AtomicBool>>,
+    /// Who runs the control daemons of others, as they were last found.
+    pub supervisors: BTreeMap<DomainId, Supervisor>,
 }
 
 impl Shared {
@@ -111,10 +117,18 @@ impl Shared {
         same
     }
 
+    /// An engine of others is asked for from now on. What is given is set once it is to end instead.
+    pub(super) fn ask_for(&self, engine: &Member) -> Arc<AtomicBool> {
+        let given_up = Arc::new(AtomicBool::new(false));
+        self.running().asked.insert(engine.clone(), given_up.clone());
+        given_up
+    }
+
     /// Starts of these engines that still wait are not made: they are to end.
     pub(super) fn give_up(&self, domain: &DomainId, engines: &[EngineName]) {
         let ends = |key: &Member| key.domain == *domain && engines.contains(&key.engine);
         let mut running = self.running();
+        running.asked.iter().filter(|(key, _)| ends(key)).for_each(|(_, asked)| asked.store(true, Ordering::Relaxed));
         let begun = std::mem::take(&mut running.begun);
         let (given_up, others): (BTreeMap<_, _>, _) = begun.into_iter().partition(|(key, _)| ends(key));
         running.begun = others;
@@ -130,6 +144,11 @@ impl Shared {
 
     pub(super) fn launch(&self, domain: &DomainId) -> Result<Arc<GroupLaunch>, Outcome> {
         self.launches.launch(domain).ok_or_else(|| failed(format!("no group `{domain}`")))
+    }
+
+    /// Whether others run its control daemon.
+    pub(super) fn has_a_control_of_others(&self, domain: &DomainId) -> bool {
+        self.launch(domain).is_ok_and(|launch| launch.control.custody.is_others())
     }
 
     pub(super) fn engine(&self, key: &Member) -> Result<(Arc<GroupLaunch>, EngineLaunch), Outcome> {

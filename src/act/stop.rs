@@ -1,27 +1,39 @@
 //! Stops one engine: TERM to its main process, KILL to all that is left of it, proof that it is gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio::time::timeout;
 
+use super::external::{self, Scope};
 use super::shared::{Shared, failed, refused};
 use super::{gone, kill};
 use crate::host::clock;
 use crate::host::pidfd::{Pidfd, Signalled};
-use crate::model::{Member, Moment, Outcome};
+use crate::model::{Member, Moment, Outcome, ProcessId};
 
 /// Part of the time to the deadline that is kept for KILL and its proof.
 const FOR_KILL: Duration = Duration::from_secs(1);
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "whatever is no end of processes is the outcome")]
-pub(super) async fn stop(shared: &Shared, key: &Member, grace: Duration, deadline: Moment) -> Outcome {
+pub(super) async fn stop(shared: &Arc<Shared>, key: &Member, grace: Duration, deadline: Moment) -> Outcome {
     let engines = std::slice::from_ref(&key.engine);
     let until_kill = deadline.before(FOR_KILL).since(clock::now());
-    ask(shared, key, grace.min(until_kill)).await;
-    let killed = match kill::kill_engines(shared, &key.domain, engines, &[], deadline).await {
-        Outcome::Killed { processes } => processes,
-        other => return other,
+    let grace = grace.min(until_kill);
+    let killed = match external::of(shared, key) {
+        Some(theirs) => external::end(shared, key, &theirs, (grace, Scope::One), deadline).await,
+        None => {
+            ask(shared, key, grace).await;
+            match kill::kill_engines(shared, &key.domain, engines, &[], deadline).await {
+                Outcome::Killed { processes } => Ok(processes.into_iter().collect()),
+                other => Err(other),
+            }
+        }
+    };
+    let killed: Vec<ProcessId> = match killed {
+        Ok(killed) => killed.into_iter().collect(),
+        Err(outcome) => return outcome,
     };
     match gone::remaining(shared, &key.domain, engines, &killed, deadline).await {
         Ok(remaining) if remaining.is_empty() => Outcome::Done,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use super::external;
 use super::shared::{Shared, failed};
 use crate::host::control::CommandOutcome;
 use crate::model::{Member, Outcome};
@@ -25,8 +26,11 @@ pub(super) async fn terminate(shared: &Shared, engine: &Member, server: u32, cli
     if trouble.is_empty() { Outcome::Done } else { failed(format!("terminate_client: {}", trouble.join("; "))) }
 }
 
-/// Sends SIGCONT, which has no effect on a running process.
+/// Sends SIGCONT, which has no effect on a running process. Those of others are left as they are.
 fn wake(shared: &Shared, engine: &Member) {
+    if external::of(shared, engine).is_some() {
+        return;
+    }
     for process in shared.trees.known(&engine.domain, std::slice::from_ref(&engine.engine)) {
         // One that is gone needs no waking.
         let _ = process.signal(Signal::SIGCONT);

@@ -30,6 +30,7 @@ pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
         probe: false,
         memory_max: None,
         found: None,
+        external: None,
     };
     let engines = scripts.iter().enumerate().map(engine).collect();
     GroupLaunch {
@@ -40,6 +41,7 @@ pub(super) fn group(directory: &Path, scripts: &[&str]) -> GroupLaunch {
             pipe_directory: directory.join("pipe"),
             log_directory: directory.join("log"),
             custody: Custody::Own,
+            restart_by: Default::default(),
             gate: true,
         },
         outputs: directory.join("log"),

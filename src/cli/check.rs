@@ -3,12 +3,17 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use tokio::runtime::Builder;
+
 use super::arguments::CheckOptions;
 use super::exit::ExitStatus;
 use super::terminal::say;
-use crate::config::{self, Configuration, Examined, Problem, Problems};
+use crate::config::{self, Configuration, EngineConfiguration, Examined, Problem, Problems};
+use crate::host::child::account_of;
+use crate::host::external::{Externals, NotFound};
 use crate::host::kernel_log;
 use crate::host::nvml::{Driver, START_BOUND};
+use crate::model::External;
 use crate::text::figures::plural;
 use crate::text::plain::lines;
 
@@ -61,6 +66,8 @@ fn refused(problems: &Problems) -> ExitStatus {
 fn with_the_machine(mut examined: Examined) -> (Examined, String) {
     let kernel_log = kernel_log_in_no_form(&examined.configuration);
     examined.warn(kernel_log);
+    let externals = engines_that_are_not_found(&examined.configuration);
+    examined.warn(externals);
     let library = examined.configuration.nvml_library.clone();
     match Driver::open_within(&library, START_BOUND) {
         Ok((_, gpus)) => {
@@ -84,6 +91,37 @@ fn kernel_log_in_no_form(configuration: &Configuration) -> Option<Problem> {
     let what = format!("{} is in no form of a kernel log that is known: its last line is {line:?}", path.display());
     let hint = "set kernel_log to /dev/kmsg, or to a file that syslog, journalctl -k or dmesg writes";
     Some(configuration.warning_of("kernel_log", what, hint))
+}
+
+/// Engines that others run and that are not there now, or can't be taken for what is configured.
+fn engines_that_are_not_found(configuration: &Configuration) -> Vec<Problem> {
+    let groups = configuration.groups.iter().enumerate();
+    let engines = groups.flat_map(|(group, of)| of.engines.iter().enumerate().map(move |(at, one)| (group, at, one)));
+    let theirs: Vec<_> =
+        engines.filter_map(|(group, at, one)| Some((group, at, one, one.external.as_ref()?))).collect();
+    if theirs.is_empty() {
+        return Vec::new();
+    }
+    let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return Vec::new() };
+    let look = |external: &External, user: Option<&str>| {
+        let uid = user.and_then(|user| account_of(user).ok().flatten()).map(|account| account.uid.as_raw());
+        runtime.block_on(Externals::default().find(&external.at, uid))
+    };
+    let warning = |(group, at, one, external): (usize, usize, &EngineConfiguration, &External)| {
+        let (what, hint) = match look(external, one.user.as_deref()).err()? {
+            NotFound::Starts(_) => return None,
+            NotFound::Absent(why) => (format!("{} does not run now: {why}", one.name), "it is waited for"),
+            NotFound::Refused(why) => {
+                (format!("{} can't be found: {why}", one.name), "mend that, or name another place")
+            }
+            NotFound::NotAsked(why) => {
+                (format!("{} could not be looked for: {why}", one.name), "run check where mpswarden runs")
+            }
+        };
+        let key = format!("group[{group}].engine[{at}].external.{}", external.at.key());
+        Some(configuration.warning_of(&key, what, hint))
+    };
+    theirs.into_iter().filter_map(warning).collect()
 }
 
 /// Writes it to stderr, without what would drive a terminal, and lives on where that is closed.

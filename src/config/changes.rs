@@ -115,6 +115,10 @@ impl Changes {
         for (key, old, new) in leaves(was, is, &["engine", "mps", "gpu"]) {
             self.say(format!("{name}: {key} {old} -> {new}"));
         }
+        let restarts = [was, is].map(|group| table(group, "mps").get("restart_by").cloned());
+        if restarts[0] != restarts[1] {
+            self.say(format!("{name}: mps.restart_by changed"));
+        }
         // All else of it can't change while the group runs.
         let [before, now] = [was, is].map(|group| table(group, "mps").get("gate").cloned());
         if before != now {
@@ -134,6 +138,21 @@ impl Changes {
 
     /// Values of what makes it roll are not shown: a command or a variable may hold a secret.
     fn engine(&mut self, key: &EngineKey, was: &Table, is: &Table) {
+        let moves = |key: &str| was.get(key) != is.get(key);
+        if was.contains_key("external") || is.contains_key("external") {
+            if moves("external") || moves("user") {
+                let why = "give the engine a new name, or restart mpswarden";
+                self.refused.push(format!("{key}: where others run it can't change while its group runs; {why}"));
+            }
+            // Its processes are those of others: none rolls.
+            for (changed, old, new) in leaves(was, is, &["restart_by", "external", "user"]) {
+                self.say(format!("{key}: {changed} {old} -> {new}"));
+            }
+            if moves("restart_by") {
+                self.say(format!("{key}: restart_by changed"));
+            }
+            return;
+        }
         let felt = |key: &String| !WITHOUT_A_ROLL.contains(&key.as_str()) && !follows_its_kind(key, was, is);
         let rolls: Vec<String> = changed_keys(was, is).into_iter().filter(felt).collect();
         if !rolls.is_empty() {
@@ -152,7 +171,7 @@ impl Changes {
         let fixed = [
             ("gpu", was.gpus == is.gpus),
             ("mps.binary", was.control.binary == is.control.binary),
-            ("mps.control", was.control.custody == is.control.custody),
+            ("mps.control", was.control.custody.is_others() == is.control.custody.is_others()),
             ("mps.pipe_directory", was.control.pipe_directory == is.control.pipe_directory),
             ("mps.log_directory", was.control.log_directory == is.control.log_directory),
             ("the user of its engines", user(was) == user(is)),

@@ -7,6 +7,7 @@ use super::problem::{Places, Problem};
 use super::resolve::{apart_log_directory, apart_pipe_directory};
 use super::values::{SOCKET_PATH, authority, host_of};
 use crate::decide::policy::{IsolationMode, UnknownClients};
+use crate::model::RestartBy;
 
 /// Inverse of the largest part of the time that may be sampled.
 const MOST_SAMPLED: u32 = 20;
@@ -29,7 +30,9 @@ pub(super) fn contradictions(configuration: &Configuration) -> Vec<Problem> {
         users(&configuration.places, &path, group, &mut problems);
         attached(&configuration.places, &path, group, &mut problems);
         several_gpus(&configuration.places, &path, group, &mut problems);
+        with_engines_of_others(&configuration.places, &path, group, &mut problems);
     }
+    externals(configuration, &mut problems);
     problems
 }
 
@@ -206,6 +209,36 @@ fn attached(places: &Places, path: &str, group: &GroupConfiguration, problems: &
     }
 }
 
+/// What is not done where others run an engine of the group.
+fn with_engines_of_others(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
+    let Some(theirs) = group.engines.iter().find(|engine| engine.external.is_some()) else { return };
+    let (name, engine) = (&group.name, &theirs.name);
+    if group.isolation.mode == IsolationMode::Enforce && group.mps.run_by == RunBy::Us {
+        let what = format!(
+            "isolation.mode of {name} is \"enforce\", and {engine} is others' to start: it can't be started on a second server"
+        );
+        problems.push(places.problem(&format!("{path}.isolation.mode"), what, "set \"off\" or \"observe\""));
+    }
+    if group.unknown_clients == UnknownClients::KillOnFault && group.mps.run_by == RunBy::Us {
+        let what = format!(
+            "unknown_clients of {name} is \"kill_on_fault\", and {engine} is others' to start: before it is found its client \
+             is an unknown one"
+        );
+        problems.push(places.problem(&format!("{path}.policy.unknown_clients"), what, "set \"report\""));
+    }
+}
+
+/// Two engines that are the same processes.
+fn externals(configuration: &Configuration, problems: &mut Vec<Problem>) {
+    let mut places = Once::new(&configuration.places, problems);
+    for (path, engine) in engines(configuration) {
+        if let Some(external) = &engine.external {
+            let path = format!("{path}.external.{}", external.at.key());
+            places.claim("the engine of", &external.at.to_string(), path, "each engine has processes of its own");
+        }
+    }
+}
+
 /// What is not done where one server has several GPUs.
 fn several_gpus(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
     if group.gpus.len() < 2 {
@@ -220,6 +253,15 @@ fn several_gpus(places: &Places, path: &str, group: &GroupConfiguration, problem
         let hint = "leave it out, or write a group for each GPU: two control daemons are two fault domains";
         problems.push(places.problem(&format!("{path}.isolation.mode"), what, hint));
     }
+    let acts = |engine: &EngineConfiguration| {
+        engine.external.as_ref().is_some_and(|external| external.restart_by != RestartBy::Nobody)
+    };
+    for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| acts(engine)) {
+        let what = format!("engine {} is others' to run, and its group is over several GPUs", engine.name);
+        let hint =
+            "set restart_by = \"nobody\": whom a fault hits there is ended in part, which is not done through others";
+        problems.push(places.problem(&format!("{path}.engine[{index}].restart_by"), what, hint));
+    }
     for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| engine.probe) {
         let what =
             format!("engine {} has the kernel probe, which sees one GPU, and its group is over several", engine.name);
@@ -229,8 +271,11 @@ fn several_gpus(places: &Places, path: &str, group: &GroupConfiguration, problem
 
 /// One server serves one uid: clients of another wait indefinitely.
 fn users(places: &Places, path: &str, group: &GroupConfiguration, problems: &mut Vec<Problem>) {
-    let Some(first) = group.engines.first() else { return };
-    for (index, engine) in group.engines.iter().enumerate().filter(|(_, engine)| engine.user != first.user) {
+    // Of an engine that others run it is known only where it is written.
+    let known = |engine: &&EngineConfiguration| engine.external.is_none() || engine.user.is_some();
+    let Some(first) = group.engines.iter().find(known) else { return };
+    let others = group.engines.iter().enumerate().filter(|(_, engine)| known(engine) && engine.user != first.user);
+    for (index, engine) in others {
         let name = |user: &Option<String>| user.clone().unwrap_or_else(|| "the watchdog's own user".to_owned());
         let what =
             format!("engine {} runs as {}, {} as {}", engine.name, name(&engine.user), first.name, name(&first.user));

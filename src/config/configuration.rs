@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decide::policy::{CleanEnd, IsolationPolicy, OverlapPolicy, RecoveryPolicy, Spread, UnknownClients};
-use crate::model::{EngineKind, EngineName, Fault, GpuIdentity, GpuUuid, GroupName, Hook, Mode};
+use crate::model::{EngineKind, EngineName, External, Fault, GpuIdentity, GpuUuid, GroupName, Hook, Mode, RestartBy};
 
 use super::discover::Discover;
 use super::problem::{Places, Problem, Problems};
@@ -159,6 +159,8 @@ pub struct MpsConfiguration {
     pub pipe_directory: PathBuf,
     /// CUDA_MPS_LOG_DIRECTORY, unique.
     pub log_directory: PathBuf,
+    /// Through whom it is restarted, where others run it.
+    pub restart_by: RestartBy,
     /// Engines that others start find a gate in the pipe directory.
     pub gate: bool,
 }
@@ -168,8 +170,10 @@ pub struct MpsConfiguration {
 pub struct EngineConfiguration {
     /// Its name, unique within its group.
     pub name: EngineName,
-    /// Program and arguments.
+    /// Program and arguments; none of one that others run.
     pub command: Vec<String>,
+    /// Where it is found and through whom it is restarted, where others run it.
+    pub external: Option<External>,
     /// Which program it is: the file's word, else a guess from the command.
     pub kind: EngineKind,
     /// The user it runs as; `None`: the watchdog's.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration};
+use super::configuration::{Configuration, EngineConfiguration, GpuChoice, GroupConfiguration, RunBy};
 use super::discover;
 use super::units::{write_duration, write_size};
 use crate::decide::policy::{
     CleanEnd, IsolationMode, IsolationPolicy, Quarantine, RecoveryPolicy, Spread, StartOrder, UnknownClients, WhenSpent,
 };
-use crate::model::{Baseline, BaselineSource};
+use crate::model::{Baseline, BaselineSource, RestartBy};
 
 impl Configuration {
     /// The whole configuration as TOML that reads back as the same.
@@ -103,6 +103,9 @@ fn group(out: &mut Lines, group: &GroupConfiguration) {
     out.line("control", text(group.mps.run_by.as_str()));
     out.line("pipe_directory", path(&group.mps.pipe_directory));
     out.line("log_directory", path(&group.mps.log_directory));
+    if group.mps.run_by == RunBy::Others {
+        out.line("restart_by", restart_by(&group.mps.restart_by));
+    }
     out.line("gate", group.mps.gate);
     out.header("[group.policy]");
     for (fault, mode) in &group.faults {
@@ -193,13 +196,9 @@ fn recovery(out: &mut Lines, recovery: &RecoveryPolicy) {
     out.line("jitter", Value::Float(backoff.jitter));
 }
 
-fn engine(out: &mut Lines, engine: &EngineConfiguration) {
+/// What counts at the start of an engine.
+fn started(out: &mut Lines, engine: &EngineConfiguration) {
     let environment = engine.environment.iter().map(|(name, value)| (name.clone(), text(value)));
-    out.header("[[group.engine]]");
-    out.line("name", text(engine.name.as_str()));
-    out.line("command", list(engine.command.iter()));
-    out.line("kind", text(engine.kind.as_str()));
-    out.some("user", engine.user.as_deref().map(text));
     out.some("working_directory", engine.working_directory.as_deref().map(path));
     out.line("environment", Value::Table(environment.collect()));
     out.some("environment_file", engine.environment_file.as_deref().map(path));
@@ -207,14 +206,10 @@ fn engine(out: &mut Lines, engine: &EngineConfiguration) {
         out.line("gpu", gpus(&engine.gpus));
     }
     out.line("gpu_named_by", text(engine.gpu_named_by.as_str()));
-    out.line("url", text(&engine.url));
-    out.line("health_path", text(&engine.health_path));
-    out.line("health_timeout", length(engine.health_timeout));
-    match &engine.metrics_url {
-        Some(url) => out.line("metrics_url", text(&url.to_string())),
-        None => out.line("metrics_path", text(&engine.metrics_path)),
-    }
-    out.line("probe_request", engine.probe_request);
+}
+
+/// What becomes of it at its end, and its limits.
+fn limited(out: &mut Lines, engine: &EngineConfiguration) {
     out.line(
         "on_clean_end",
         text(match engine.on_clean_end {
@@ -226,6 +221,48 @@ fn engine(out: &mut Lines, engine: &EngineConfiguration) {
     out.some("device_memory_limit", engine.device_memory_limit.map(bytes));
     out.line("overlap", text(if engine.probe { "probe" } else { "off" }));
     out.some("memory_max", engine.memory_max.map(bytes));
+}
+
+/// A word, or commands.
+fn restart_by(restart_by: &RestartBy) -> Value {
+    match restart_by {
+        RestartBy::Nobody => text("nobody"),
+        RestartBy::Signal => text("signal"),
+        RestartBy::Supervisor => text("supervisor"),
+        RestartBy::Commands { stop, start } => {
+            let commands = [("stop", stop), ("start", start)];
+            Value::Table(commands.map(|(key, words)| (key.to_owned(), list(words.iter()))).into_iter().collect())
+        }
+    }
+}
+
+fn engine(out: &mut Lines, engine: &EngineConfiguration) {
+    out.header("[[group.engine]]");
+    out.line("name", text(engine.name.as_str()));
+    match &engine.external {
+        None => out.line("command", list(engine.command.iter())),
+        Some(external) => {
+            let place = [(external.at.key().to_owned(), text(&external.at.value()))];
+            out.line("external", Value::Table(place.into_iter().collect()));
+            out.line("restart_by", restart_by(&external.restart_by));
+        }
+    }
+    out.line("kind", text(engine.kind.as_str()));
+    out.some("user", engine.user.as_deref().map(text));
+    if engine.external.is_none() {
+        started(out, engine);
+    }
+    out.line("url", text(&engine.url));
+    out.line("health_path", text(&engine.health_path));
+    out.line("health_timeout", length(engine.health_timeout));
+    match &engine.metrics_url {
+        Some(url) => out.line("metrics_url", text(&url.to_string())),
+        None => out.line("metrics_path", text(&engine.metrics_path)),
+    }
+    out.line("probe_request", engine.probe_request);
+    if engine.external.is_none() {
+        limited(out, engine);
+    }
     out.line("start_timeout", length(engine.start_timeout));
     out.line("drain_timeout", length(engine.drain_timeout));
     out.line("stop_timeout", length(engine.stop_timeout));

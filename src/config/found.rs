@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::discover::FoundEngineSettings;
-use crate::decide::policy::{CleanEnd, EnginePolicy};
+use crate::decide::policy::{CleanEnd, EnginePolicy, Origin};
 use crate::model::{
     Custody, DomainId, EngineAddress, EngineLaunch, FoundEngine, GpuNamedBy, GpuSet, MetricsPlace, Powers,
 };
@@ -16,6 +16,7 @@ pub fn policy_of_found(engine: &FoundEngine, settings: &FoundEngineSettings) -> 
     EnginePolicy {
         name: engine.name.clone(),
         custody: Custody::Others(Powers::Look),
+        origin: Origin::Found,
         container: engine.container.clone(),
         address: EngineAddress::from(engine.url.as_str()),
         device_memory_limit: None,
@@ -65,5 +66,6 @@ pub fn launch_of_found(
         probe: false,
         memory_max: None,
         found: Some(engine.found.clone()),
+        external: None,
     }
 }

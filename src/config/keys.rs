@@ -17,6 +17,7 @@ use super::configuration::{
     MpsConfiguration, RunBy, Web,
 };
 use super::discover::discover;
+use super::external;
 use super::guess::{fixes_its_memory, guess_kind};
 use super::problem::{Problem, Problems};
 use super::reader::{Document, Reading, Section, wrong};
@@ -141,7 +142,8 @@ fn group(group: Section, state_directory: &Path) -> GroupConfiguration {
     }
     let gpus = group.required("gpu", "a UUID of nvidia-smi -L, an index, or a list of these", gpus);
     let gpus = gpus.unwrap_or_else(|| vec![GpuChoice::Index(0)]);
-    let may_isolate = mps.run_by == RunBy::Us && gpus.len() == 1;
+    let ours = mps.run_by == RunBy::Us && engines.iter().all(|engine| engine.external.is_none());
+    let may_isolate = ours && gpus.len() == 1;
     let configuration = GroupConfiguration {
         gpus,
         mode: group.required("mode", mode_hint, |value| word(value, &MODES)).unwrap_or(Mode::Enforce),
@@ -204,6 +206,7 @@ fn mps(mps: Section, group: &str) -> MpsConfiguration {
         binary: mps.optional("binary", program).unwrap_or_else(|| MPS_CONTROL.into()),
         pipe_directory: mps.optional("pipe_directory", path).unwrap_or(pipe),
         log_directory: mps.optional("log_directory", path).unwrap_or(log),
+        restart_by: external::restart_of_the_daemon(&mps, run_by),
         // In a directory of others there is nothing of ours unless that was asked for.
         gate: mps.optional("gate", values::boolean).unwrap_or(run_by == RunBy::Us),
     };
@@ -225,7 +228,7 @@ fn policy(policy: Section) -> (BTreeMap<Fault, Mode>, UnknownClients) {
     (faults, unknown_clients.unwrap_or(UnknownClients::Report))
 }
 
-/// Isolation: off under a control daemon of others and over several GPUs, unless the file says otherwise.
+/// Isolation: off where others run the control daemon or an engine, and over several GPUs, unless the file says otherwise.
 fn isolation(isolation: Section, may_isolate: bool) -> IsolationPolicy {
     let modes = [("enforce", IsolationMode::Enforce), ("observe", IsolationMode::Observe), ("off", IsolationMode::Off)];
     let quarantines =
@@ -331,6 +334,7 @@ fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
     let percentage = |value: &_| number(value, "over 0, at most 100", |number| number > 0.0 && number <= 100.0);
     let url_hint = "url = \"http://127.0.0.1:8001\", where its /health answers";
     let name = engine.required("name", "name = \"qwen-a\"", values::name).unwrap_or_default().into();
+    let external = external::external(&engine);
     let command = command(&engine);
     let kind = engine.optional("kind", |value| word(value, &KINDS)).unwrap_or_else(|| guess_kind(&command));
     let mut environment = engine.map("environment", variable);
@@ -344,6 +348,7 @@ fn engine(engine: Section) -> (EngineConfiguration, Vec<Baseline>) {
     let configuration = EngineConfiguration {
         name,
         command,
+        external,
         kind,
         user: engine.optional("user", text),
         working_directory: engine.optional("working_directory", path),
@@ -408,17 +413,13 @@ fn baseline(given: Section, engine: &EngineName) -> Option<Baseline> {
     })
 }
 
-/// Program and arguments. Engines that others start are refused until they can be taken over.
+/// Program and arguments; none of an engine that others run.
 fn command(engine: &Section) -> Vec<String> {
-    let later = "is not supported yet";
-    let hint = "let mpswarden start the engine: write its `command`";
-    engine.refuse("external", later, hint);
-    engine.refuse("restart", later, hint);
     if !engine.has("command") && !engine.has("external") {
         engine.missing("`command` is missing", "command = [\"vllm\", \"serve\", ...]");
     }
     let Some(command) = engine.list("command", values::any_text) else { return Vec::new() };
-    if command.first().is_none_or(String::is_empty) {
+    if command.first().is_none_or(String::is_empty) && !engine.has("external") {
         engine.refuse("command", "names no program", "command = [\"program\", \"argument\", ...]");
     }
     command

@@ -23,6 +23,8 @@ struct Launched<'e> {
     device_memory_limit: Option<u64>,
     memory_max: Option<u64>,
     probe: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external: Option<String>,
 }
 
 /// The first eight bytes of the SHA-256 of what is launched, as JSON. How the engine is watched is not part of it, so
@@ -38,6 +40,7 @@ pub(super) fn launch_number(engine: &EngineConfiguration) -> u64 {
         device_memory_limit: engine.device_memory_limit,
         memory_max: engine.memory_max,
         probe: engine.probe,
+        external: engine.external.as_ref().map(|external| external.at.to_string()),
     };
     // Maps of strings, numbers and texts always have a JSON.
     let json = serde_json::to_vec(&launched).unwrap_or_default();

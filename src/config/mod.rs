@@ -7,6 +7,7 @@ mod configuration;
 mod daemons;
 mod discover;
 mod effective;
+mod external;
 mod found;
 mod guess;
 mod keys;

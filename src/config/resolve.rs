@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::decide::policy::{EnginePolicy, GroupPolicy, Policy};
+use crate::decide::policy::{EnginePolicy, GroupPolicy, Origin, Policy};
 use crate::model::gpu::ComputeMode;
 use crate::model::{
     ContainerName, ControlLaunch, Custody, DomainId, EngineLaunch, GpuIdentity, GpuNamedBy, GpuSet, GpuUuid,
-    GroupLaunch, GroupName, MetricsPlace, Powers,
+    GroupLaunch, GroupName, MetricsPlace,
 };
 
 use super::configuration::{
-    Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl, RunBy,
+    Configuration, EngineConfiguration, GpuChoice, GpuNaming, GroupConfiguration, MetricsUrl, MpsConfiguration, RunBy,
 };
 use super::launch_number::launch_number;
 use super::problem::{Problem, Problems, Weight};
@@ -185,7 +185,8 @@ fn clients_limit(driver_version: Option<&str>) -> Option<u32> {
 fn group_policy(group: &GroupConfiguration, chosen: &Chosen, driver_version: Option<&str>) -> GroupPolicy {
     let engine = |engine: &EngineConfiguration| EnginePolicy {
         name: engine.name.clone(),
-        custody: Custody::Own,
+        custody: engine.external.as_ref().map_or(Custody::Own, |external| external.restart_by.custody()),
+        origin: Origin::Configured,
         container: ContainerName::default(),
         address: engine.url.as_str().into(),
         device_memory_limit: engine.device_memory_limit,
@@ -207,7 +208,7 @@ fn group_policy(group: &GroupConfiguration, chosen: &Chosen, driver_version: Opt
     GroupPolicy {
         name: group.name.clone(),
         gpus: chosen.set(),
-        custody: custody(group.mps.run_by),
+        custody: custody(&group.mps),
         mode: group.mode,
         faults: group.faults.clone(),
         unknown_clients: group.unknown_clients,
@@ -246,10 +247,10 @@ impl Configuration {
 }
 
 /// What may be done to a control daemon, by who runs it.
-fn custody(run_by: RunBy) -> Custody {
-    match run_by {
+fn custody(mps: &MpsConfiguration) -> Custody {
+    match mps.run_by {
         RunBy::Us => Custody::Own,
-        RunBy::Others => Custody::Others(Powers::Look),
+        RunBy::Others => mps.restart_by.custody(),
     }
 }
 
@@ -270,7 +271,8 @@ fn group_launch(group: &GroupConfiguration, chosen: &Chosen) -> GroupLaunch {
         binary: group.mps.binary.clone(),
         pipe_directory: group.mps.pipe_directory.clone(),
         log_directory: group.mps.log_directory.clone(),
-        custody: custody(group.mps.run_by),
+        custody: custody(&group.mps),
+        restart_by: group.mps.restart_by.clone(),
         gate: group.mps.gate,
     };
     let outputs = group.mps.log_directory.clone();
@@ -306,6 +308,7 @@ fn engine_launch(group: &GroupConfiguration, chosen: &Chosen, engine: &EngineCon
         probe: engine.probe,
         memory_max: engine.memory_max,
         found: None,
+        external: engine.external.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::configuration::{Configuration, EngineConfiguration, MetricsUrl};
-use crate::model::Setup;
+use crate::model::{RestartBy, Setup};
 use crate::text::plain;
 use crate::text::secrets::{HIDDEN, Secrets, is_secret};
 
@@ -13,7 +13,10 @@ impl Configuration {
     pub fn shareable(&self, secrets: &Secrets) -> String {
         let mut shared = self.clone();
         shared.hooks.values_mut().for_each(|command| *command = secrets.command(command));
-        shared.groups.iter_mut().flat_map(|group| &mut group.engines).for_each(|engine| hide(engine, secrets));
+        for group in &mut shared.groups {
+            hide_commands(&mut group.mps.restart_by, secrets);
+            group.engines.iter_mut().for_each(|engine| hide(engine, secrets));
+        }
         plain::lines(&shared.effective())
     }
 
@@ -41,12 +44,32 @@ impl Configuration {
         let engines = || self.groups.iter().flat_map(|group| &group.engines);
         let variables = engines().flat_map(|engine| &engine.environment);
         let values = variables.filter(|(name, value)| is_secret(name, value)).map(|(_, value)| value.clone());
-        let commands = self.hooks.values().chain(engines().map(|engine| &engine.command));
+        let restarts = self.groups.iter().map(|group| &group.mps.restart_by);
+        let restarts = restarts
+            .chain(engines().filter_map(|engine| Some(&engine.external.as_ref()?.restart_by)))
+            .flat_map(commands_of);
+        let commands = self.hooks.values().chain(engines().map(|engine| &engine.command)).chain(restarts);
         values.chain(commands.flat_map(|command| secrets.of_command(command))).collect()
     }
 }
 
+fn commands_of(restart_by: &RestartBy) -> Vec<&Vec<String>> {
+    match restart_by {
+        RestartBy::Commands { stop, start } => vec![stop, start],
+        RestartBy::Nobody | RestartBy::Signal | RestartBy::Supervisor => Vec::new(),
+    }
+}
+
+fn hide_commands(restart_by: &mut RestartBy, secrets: &Secrets) {
+    if let RestartBy::Commands { stop, start } = restart_by {
+        (*stop, *start) = (secrets.command(stop), secrets.command(start));
+    }
+}
+
 fn hide(engine: &mut EngineConfiguration, secrets: &Secrets) {
+    if let Some(external) = &mut engine.external {
+        hide_commands(&mut external.restart_by, secrets);
+    }
     engine.command = secrets.command(&engine.command);
     engine.environment.values_mut().for_each(|value| *value = HIDDEN.to_owned());
     for path in [&mut engine.health_path, &mut engine.metrics_path] {

@@ -41,7 +41,10 @@ pub fn needs<'a>(status: &Status, group: &'a GroupStatus) -> Vec<Need<'a>> {
 fn of_engine(group: &GroupStatus, engine: &EngineStatus) -> Option<NeededAction> {
     let taken_out = engine.state == EngineState::Quarantined || engine.isolation == EngineIsolation::Guilty;
     let has = |fault| group.faults.contains(&(Some(engine.name.clone()), fault));
-    if engine.custody.is_others() {
+    if engine.missing {
+        return Some(NeededAction::StartEngines);
+    }
+    if !engine.custody.may_start() {
         let failed = has(Fault::EngineDied) && !is_left_alone(group);
         return failed.then_some(NeededAction::RestartEngines);
     }
@@ -57,7 +60,8 @@ fn of_engine(group: &GroupStatus, engine: &EngineStatus) -> Option<NeededAction>
 
 /// The restart of what has dead contexts: by an operator, or by those who run it; `None`: another need comes first.
 fn of_the_dead(group: &GroupStatus) -> Option<NeededAction> {
-    let theirs = group.custody.is_others() && group.engines.iter().all(|engine| engine.custody.is_others());
+    let nobodys = |engine: &EngineStatus| !engine.custody.may_end();
+    let theirs = group.custody.is_others() && group.engines.iter().all(nobodys);
     match group.held {
         Some((HeldReason::ControlAbsent, _)) => None,
         _ if theirs => Some(NeededAction::RestartEngines),
@@ -90,6 +94,7 @@ fn of_held(status: &Status, group: &GroupStatus, reason: HeldReason) -> Option<N
         HeldReason::PipeDirectoryOccupied => NeededAction::FreePipeDirectory,
         HeldReason::ControlAbsent => NeededAction::StartControl,
         HeldReason::ControlNotOurs => NeededAction::RestartControl,
+        HeldReason::EnginesNotOurs => NeededAction::RestartEngines,
         HeldReason::WatchedByAnother => NeededAction::StopOtherWatchdog,
         HeldReason::OutOfResources => NeededAction::RaiseLimits,
         HeldReason::Operator => return None,
@@ -108,8 +113,8 @@ pub(super) fn cure(status: &Status, group: &GroupStatus) -> NeededAction {
 /// Contexts are dead, and nobody works on it: mpswarden only observes, or an operator told it to keep out.
 fn is_left_alone(group: &GroupStatus) -> bool {
     let is_dead = group.faults.iter().any(|(engine, fault)| engine.is_none() && DEADLY.contains(fault));
-    // Where an engine is others' its whole group is left to them.
-    let theirs = group.engines.iter().any(|engine| engine.custody.is_others());
+    // Where an engine is others' to restart its whole group is left to them.
+    let theirs = group.engines.iter().any(|engine| !engine.custody.may_end());
     (keeps_out(group) || theirs) && is_dead && group.recovery.is_none()
 }
 
@@ -118,7 +123,7 @@ fn is_left_alone(group: &GroupStatus) -> bool {
 mod tests {
     use super::*;
     use crate::export::testing;
-    use crate::model::{Hold, Moment};
+    use crate::model::{Custody, Hold, Moment, Powers};
 
     fn of(group: GroupStatus) -> Vec<NeededAction> {
         let status = testing::status(vec![group]);
@@ -164,6 +169,21 @@ mod tests {
         assert_eq!(of(hangs), [NeededAction::Restart]);
         assert!(of(died.clone()).is_empty(), "mpswarden starts it again");
         assert_eq!(of(GroupStatus { mode: Mode::Observe, ..died }), [NeededAction::Restart]);
+    }
+
+    #[test]
+    fn an_engine_of_others_is_its_owners_turn_only_where_nobody_here_may_act() {
+        let others = |powers| EngineStatus { custody: Custody::Others(powers), main: None, ..testing::engine("a") };
+        let died = |engine| GroupStatus {
+            faults: vec![(Some("a".into()), Fault::EngineDied)],
+            engines: vec![engine],
+            ..testing::group("llms")
+        };
+        assert_eq!(of(died(others(Powers::Look))), [NeededAction::RestartEngines]);
+        assert_eq!(of(died(others(Powers::Signal))), [NeededAction::RestartEngines]);
+        assert!(of(died(others(Powers::Supervisor))).is_empty(), "mpswarden has it started");
+        let missing = EngineStatus { missing: true, ..others(Powers::Supervisor) };
+        assert_eq!(of(GroupStatus { engines: vec![missing], ..testing::group("llms") }), [NeededAction::StartEngines]);
     }
 
     #[test]

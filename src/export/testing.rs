@@ -34,6 +34,7 @@ pub(crate) fn engine(name: &str) -> EngineStatus {
         isolation: EngineIsolation::None,
         sharing: EngineSharing::default(),
         note: None,
+        missing: false,
     }
 }
 

@@ -57,6 +57,25 @@ impl Hold {
         }
     }
 
+    /// Sends a signal to this process and to no other, if it is of this user alone.
+    pub fn signal_of_user(&self, uid: u32, signal: Signal) -> io::Result<Signalled> {
+        let held = match &self.fd {
+            Some(held) => Some(held.clone()),
+            None => Pidfd::open_exact(self.id)?.map(Arc::new),
+        };
+        let Some(held) = held else { return Ok(Signalled::AlreadyGone) };
+        // It is held: what is read of its pid is of this process, or it is gone.
+        let of_user = Procfs::new(Path::new("/proc")).is_of_user(self.id.pid, uid);
+        match of_user {
+            _ if held.is_gone() => Ok(Signalled::AlreadyGone),
+            true => held.signal(signal),
+            false => Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("it is not of user {uid} alone: processes of root and of other users are not signalled"),
+            )),
+        }
+    }
+
     /// Whether all its threads have ended.
     pub fn is_gone(&self) -> bool {
         match &self.fd {

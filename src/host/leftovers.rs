@@ -211,18 +211,19 @@ async fn kill(processes: impl Iterator<Item = ProcessId>, deadline: Moment) -> i
 
 /// Ends what engines left below us when all groups are stopped: without a cgroup, a session of its own and an empty
 /// environment hide a process from its engine, and not from us, who adopted it. Tells whom it ended. A child of our own
-/// session was started by other means.
-pub async fn end_strays(deadline: Moment) -> io::Result<Vec<ProcessId>> {
+/// session was started by other means. `spared`: what others run, though a command of theirs started it below us.
+pub async fn end_strays(spared: &BTreeSet<ProcessId>, deadline: Moment) -> io::Result<Vec<ProcessId>> {
     let procfs = Procfs::new(Path::new("/proc"));
     let ours = nix::unistd::getsid(None).map_or(0, |session| session.as_raw() as u32);
     let mut ended = Vec::new();
     loop {
         let children = procfs.children_of(std::process::id())?;
-        let mut strays: Vec<Stat> = children.into_iter().filter(|stat| stat.session != ours).collect();
+        let is_stray = |stat: &Stat| stat.session != ours && !spared.contains(&stat.id);
+        let mut strays: Vec<Stat> = children.into_iter().filter(is_stray).collect();
         for at in 0..strays.len() {
             strays.extend(procfs.below(strays[at].id.pid)?);
         }
-        strays.retain(Stat::lives);
+        strays.retain(|stat| stat.lives() && !spared.contains(&stat.id));
         if strays.is_empty() || clock::now() >= deadline {
             return Ok(ended);
         }

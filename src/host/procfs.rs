@@ -63,6 +63,17 @@ impl Stat {
     }
 }
 
+/// A number of clock ticks since boot, as processes' starts have it, as time since boot.
+pub fn since_boot(started_at: u64) -> Duration {
+    ticks(started_at, procfs::ticks_per_second())
+}
+
+/// The clock ticks since boot of a process that would start at this time since boot.
+pub fn ticks_since_boot(time: Duration) -> u64 {
+    let per_second = u128::from(procfs::ticks_per_second());
+    u64::try_from(time.as_nanos() * per_second / 1_000_000_000).unwrap_or(u64::MAX)
+}
+
 /// Clock ticks as time.
 fn ticks(count: u64, per_second: u64) -> Duration {
     let per_second = per_second.max(1);
@@ -197,6 +208,22 @@ impl Procfs {
     /// The words that a process was started with, up to a bound, its secrets hidden; none: it has none, or is not there.
     pub fn command_words(&self, pid: u32, secrets: &Secrets) -> Vec<String> {
         self.beginning(pid, "cmdline").map(|bytes| secrets.strangers_command(&words(&bytes))).unwrap_or_default()
+    }
+
+    /// The beginning of the command line of a process, its words with a space between them; `None`: it has none, or is
+    /// not there.
+    pub fn command_line(&self, pid: u32) -> Option<String> {
+        let words = words(&self.beginning(pid, "cmdline").ok()?);
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+
+    /// Whether a process is of this user and of no other: by its real, effective, saved and file system uid.
+    pub fn is_of_user(&self, pid: u32, uid: u32) -> bool {
+        let status = self.beginning(pid, "status").unwrap_or_default();
+        let text = String::from_utf8_lossy(&status);
+        let uids = text.lines().find_map(|line| line.strip_prefix("Uid:"));
+        let uids: Vec<&str> = uids.map(|uids| uids.split_whitespace().collect()).unwrap_or_default();
+        !uids.is_empty() && uids.iter().all(|known| known.parse() == Ok(uid))
     }
 
     fn beginning(&self, pid: u32, file: &str) -> io::Result<Vec<u8>> {

@@ -13,6 +13,7 @@ use super::hold::Hold;
 use super::owners::Owners;
 use super::pidfd::Pidfd;
 use super::procfs::{Procfs, Stat};
+use super::tree_of_others::{TreeOfOthers, below};
 use crate::model::{Bounds, DomainId, EngineName, Member, ProcessId, ProcessUsage};
 
 /// Variable in an engine's environment: `GROUP/ENGINE`, for people and programs. Anybody can write it: it proves
@@ -39,7 +40,7 @@ struct Tree {
     main: Option<ProcessId>,
     cgroup: Option<Cgroup>,
     /// What holds it together, where others started it.
-    bounds: Option<Bounds>,
+    theirs: Option<TreeOfOthers>,
     /// Drawn for its start.
     word: String,
     oom: OomKills,
@@ -102,7 +103,7 @@ impl Trees {
         let members = BTreeMap::from([(main.id, member)]);
         let counted = cgroup.as_ref().and_then(Cgroup::oom_kills);
         let oom = OomKills { before: counted.unwrap_or(0), counted };
-        let tree = Tree { main: Some(main.id), cgroup, bounds: None, word, oom, members };
+        let tree = Tree { main: Some(main.id), cgroup, theirs: None, word, oom, members };
         self.lock().insert(key.clone(), tree);
     }
 
@@ -111,8 +112,27 @@ impl Trees {
         let unused = ProcessUsage { process: main.id, resident: 0, cpu: Duration::ZERO, state: '?' };
         let member = TreeProcess { held: main.clone().into(), usage: unused, claimed: false };
         let members = BTreeMap::from([(main.id, member)]);
-        let tree = Tree { main: Some(main.id), bounds: Some(bounds), members, ..Tree::default() };
+        let id = main.id;
+        let theirs = TreeOfOthers::new(bounds, main);
+        let tree = Tree { main: Some(id), theirs: Some(theirs), members, ..Tree::default() };
         self.lock().insert(key.clone(), tree);
+    }
+
+    /// The main process of an engine that others started ended: what starts in its place from now on is the next one's.
+    pub fn main_ended(&self, key: &Member) {
+        if let Some(theirs) = self.lock().get_mut(key).and_then(|tree| tree.theirs.as_mut()) {
+            theirs.note_the_end();
+        }
+    }
+
+    /// The other engine whose main process this is, or that it is a process of.
+    pub fn is_anothers(&self, key: &Member, process: ProcessId) -> Option<Member> {
+        let trees = self.lock();
+        let of = |tree: &Tree| {
+            let held = tree.members.get(&process).is_some_and(|member| !member.held.is_gone());
+            tree.main == Some(process) || held
+        };
+        trees.iter().find(|(other, tree)| *other != key && of(tree)).map(|(other, _)| other.clone())
     }
 
     /// Looks, and tells all living processes of each engine of a group, with what they use.
@@ -161,6 +181,15 @@ impl Trees {
     pub fn living(&self, domain: &DomainId, engines: &[EngineName]) -> io::Result<Vec<Hold>> {
         self.refresh()?;
         Ok(self.known(domain, engines))
+    }
+
+    /// All living processes of engines that others run.
+    pub fn of_others(&self) -> BTreeSet<ProcessId> {
+        // One that can't be looked at now is known from the last look.
+        let _ = self.refresh();
+        let mut trees = self.lock();
+        let theirs = trees.values_mut().filter(|tree| tree.theirs.is_some());
+        theirs.flat_map(|tree| tree.living().map(|held| held.id).collect::<Vec<_>>()).collect()
     }
 
     /// Which processes of one engine live that more than its word speaks for, after a fresh look.
@@ -215,6 +244,7 @@ impl Trees {
     /// Looks at what runs, and holds it.
     fn refresh(&self) -> io::Result<()> {
         let mut trees = self.lock();
+        trees.values_mut().filter_map(|tree| tree.theirs.as_mut()).for_each(TreeOfOthers::note_the_end);
         let empty: Vec<bool> = trees.values_mut().map(Tree::seems_empty).collect();
         let mut found = self.find(&trees)?;
         let most_held = self.most_held.load(Ordering::Relaxed);
@@ -232,7 +262,7 @@ impl Trees {
     /// What runs of each engine. Everything that engines started is below us, since we adopt orphans; where every
     /// engine has a cgroup, that list is enough.
     fn find(&self, trees: &BTreeMap<Member, Tree>) -> io::Result<BTreeMap<Member, Vec<Found>>> {
-        let walks = |tree: &Tree| tree.main.is_some() && tree.cgroup.is_none() && tree.bounds.is_none();
+        let walks = |tree: &Tree| tree.main.is_some() && tree.cgroup.is_none() && tree.theirs.is_none();
         let walk = trees.values().any(walks);
         let below = if walk { self.procfs.below(std::process::id())? } else { Vec::new() };
         let mut found = assign(trees, &below, |pid| self.procfs.environment(pid, START_VARIABLE));
@@ -253,18 +283,20 @@ impl Trees {
     ) -> io::Result<()> {
         let of_others = || {
             let runs = trees.iter().filter(|(_, tree)| tree.main.is_some());
-            runs.filter_map(|(key, tree)| Some((key, tree.bounds.as_ref()?)))
+            runs.filter_map(|(key, tree)| Some((key, tree, tree.theirs.as_ref()?)))
         };
-        let groups = of_others().any(|(_, bounds)| matches!(bounds, Bounds::Group { .. }));
-        let all = if groups { self.procfs.all()? } else { Vec::new() };
-        for (key, bounds) in of_others() {
-            let members = match bounds {
+        let walks = of_others().any(|(_, _, theirs)| !matches!(theirs.bounds(), Bounds::Cgroup(_)));
+        let all = if walks { self.procfs.all()? } else { Vec::new() };
+        for (key, tree, theirs) in of_others() {
+            let mut members = match theirs.bounds() {
                 Bounds::Group { group, session } => {
                     let is_of = |stat: &&Stat| (stat.group, stat.session) == (*group, *session);
                     all.iter().filter(is_of).copied().collect()
                 }
-                Bounds::Cgroup(_) => self.owners.members(bounds)?,
+                Bounds::Tree(main) => below(&all, *main),
+                Bounds::Cgroup(_) => self.owners.members(theirs.bounds())?,
             };
+            members.retain(|stat| theirs.has(stat, tree.members.keys()));
             found.entry(key.clone()).or_default().extend(members.into_iter().map(|stat| (stat, false)));
         }
         Ok(())
@@ -357,92 +389,6 @@ fn known<'a>(trees: &'a BTreeMap<Member, Tree>, stat: &Stat) -> Option<(&'a Memb
 }
 
 #[cfg(test)]
+#[path = "trees_tests.rs"]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
-mod tests {
-    use super::super::procfs::Taken;
-    use super::*;
-
-    fn key(name: &str) -> Member {
-        DomainId::main(&"g".into()).member(&name.into())
-    }
-
-    fn stat(pid: u32, parent: u32, session: u32) -> Stat {
-        let id = ProcessId { pid, started_at: 1 };
-        Stat { id, state: 'S', parent, group: session, session, threads: 1, taken: Taken::default() }
-    }
-
-    fn tree(main: u32) -> Tree {
-        Tree { main: Some(ProcessId { pid: main, started_at: 1 }), word: format!("word-of-{main}"), ..Tree::default() }
-    }
-
-    /// Each engine with its pids; those that are only claimed stand below 0.
-    fn owners(found: &BTreeMap<Member, Vec<Found>>) -> Vec<(String, Vec<i64>)> {
-        let number = |(stat, claimed): &Found| i64::from(stat.id.pid) * if *claimed { -1 } else { 1 };
-        found.iter().map(|(key, found)| (key.to_string(), found.iter().map(number).collect())).collect()
-    }
-
-    #[test]
-    fn a_process_belongs_by_parent_then_session_then_marker() {
-        let us = std::process::id();
-        let trees = BTreeMap::from([(key("a"), tree(10)), (key("b"), tree(20))]);
-        let below = [
-            stat(10, us, 10),
-            stat(11, 10, 11), // a child with a session of its own
-            stat(12, us, 10), // an orphan in the engine's session
-            stat(20, us, 20),
-            stat(21, us, 21), // an orphan of a session of its own that knows the word of its start
-            stat(22, 21, 22), // and its child
-            stat(30, us, 30), // the control daemon
-            stat(31, us, 31), // one that names an engine, and doesn't know its word
-        ];
-        let words = |pid| match pid {
-            21 => Some("word-of-20".to_owned()),
-            31 => Some("g/b".to_owned()),
-            30 => Some(String::new()),
-            _ => None,
-        };
-        let found = assign(&trees, &below, words);
-        assert_eq!(owners(&found), [("g/a".to_owned(), vec![10, 11, 12]), ("g/b".to_owned(), vec![20, -21, -22])]);
-    }
-
-    #[test]
-    fn what_was_seen_below_its_engine_is_proven_whatever_becomes_of_its_parent() {
-        let us = std::process::id();
-        let mut a = tree(10);
-        let unused = stat(11, 10, 11).usage();
-        let held = Hold::of(unused.process, false).unwrap().unwrap();
-        a.members.insert(unused.process, TreeProcess { held, usage: unused, claimed: false });
-        let found = assign(&BTreeMap::from([(key("a"), a)]), &[stat(11, us, 11)], |_| Some("word-of-10".to_owned()));
-        assert_eq!(owners(&found), [("g/a".to_owned(), vec![11])]);
-    }
-
-    #[test]
-    fn of_thousands_of_processes_a_bounded_number_is_held_by_descriptors() {
-        let us = Procfs::new(Path::new("/proc")).stat(std::process::id()).unwrap().unwrap();
-        let mut tree = tree(10);
-        let crowd: Vec<Found> = (1..3000).map(|pid| (stat(pid + 4_000_000, 10, 10), false)).collect();
-        let found = [vec![(us, false)], crowd].concat();
-        tree.take_up(&found, 1).unwrap();
-        let tight = tree.members.values().filter(|member| member.held.is_tight()).count();
-        assert_eq!((tree.members.len(), tight), (3000, 1));
-        tree.take_up(&[(us, false)], 1).unwrap();
-        assert_eq!(tree.members.len(), 1);
-    }
-
-    #[test]
-    fn a_session_number_means_nothing_once_its_engine_is_gone() {
-        let trees = BTreeMap::from([(key("a"), Tree::default())]);
-        assert!(assign(&trees, &[stat(10, std::process::id(), 10)], |_| Some("word-of-10".into())).is_empty());
-    }
-
-    #[test]
-    fn a_new_engine_is_known_before_it_starts_and_an_old_one_while_anything_of_it_lives() {
-        let trees = Trees::new([key("a"), key("b")]);
-        trees.lock().insert(key("b"), tree(20));
-        trees.expect([key("b"), key("c")]);
-        assert_eq!(trees.main(&key("b")).map(|main| main.pid), Some(20));
-        trees.keep(&BTreeSet::from([key("c")]));
-        let known: Vec<Member> = trees.lock().keys().cloned().collect();
-        assert_eq!(known, [key("b"), key("c")]);
-    }
-}
+mod tests;

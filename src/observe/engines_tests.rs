@@ -37,6 +37,7 @@ fn launch(url: &str, metrics: MetricsPlace) -> EngineLaunch {
         probe: false,
         memory_max: None,
         found: None,
+        external: None,
     }
 }
 

@@ -65,6 +65,7 @@ fn launch(url: &str) -> GroupLaunch {
             pipe_directory: "/p".into(),
             log_directory: "/l".into(),
             custody: Custody::Own,
+            restart_by: Default::default(),
             gate: true,
         },
         outputs: "/l".into(),
@@ -87,6 +88,7 @@ fn launch(url: &str) -> GroupLaunch {
             probe: false,
             memory_max: None,
             found: None,
+            external: None,
         }],
     }
 }

@@ -52,6 +52,7 @@ fn waited_for(status: &Status) -> Option<String> {
             | NeededAction::InstallMps
             | NeededAction::FreePipeDirectory
             | NeededAction::StartControl
+            | NeededAction::StartEngines
             | NeededAction::StopOtherWatchdog
             | NeededAction::RaiseLimits => None,
         })

@@ -15,6 +15,7 @@ use crate::cli::{ExitStatus, LogFormat, LogOptions, RunOptions};
 use crate::config::Configuration;
 use crate::control::DEFAULT_SOCKET;
 use crate::export::{LogGuard, log};
+use crate::host::trees::Trees;
 use crate::host::{clock, leftovers, notify};
 use crate::web::Gate;
 
@@ -86,8 +87,8 @@ pub(super) fn supervise<S: Clone>(
 }
 
 /// What engines hid from their ends. Nothing else of ours runs any more.
-async fn end_strays() {
-    match leftovers::end_strays(clock::now().after(STRAYS_BOUND)).await {
+async fn end_strays(trees: &Trees) {
+    match leftovers::end_strays(&trees.of_others(), clock::now().after(STRAYS_BOUND)).await {
         Ok(ended) if ended.is_empty() => {}
         Ok(ended) => {
             let pids: Vec<String> = ended.iter().map(ToString::to_string).collect();
@@ -126,11 +127,12 @@ fn on_runtime<S: Clone>(
             audience.opened(scheme, &server.local_addresses);
         });
         notify::ready();
+        let trees = core.executor.trees();
         let status = core.run().await;
         audience.iter().for_each(|audience| audience.ended(exporter.incidents()));
         notify::stopping();
         hooks.finish();
-        end_strays().await;
+        end_strays(&trees).await;
         keeper.finish();
         Ok(status)
     });

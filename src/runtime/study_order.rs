@@ -36,6 +36,11 @@ impl StudyOrder {
             let what = format!("the control daemon of `{}` is run by others, and a study starts its own", group.name);
             return Err(Refusal::usage(format!("{what}: give a group of mps.control = \"own\"")));
         }
+        if let Some(theirs) = group.engines.iter().find(|engine| engine.external.is_some()) {
+            let what =
+                format!("{}/{} is started by others, and a study starts its engines itself", group.name, theirs.name);
+            return Err(Refusal::usage(format!("{what}: give a group whose engines have a `command`")));
+        }
         if let Some(most) = options.engines_swept.iter().find(|engines| **engines > group.engines.len()) {
             let there = group.engines.len();
             return Err(Refusal::usage(format!(

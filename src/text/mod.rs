@@ -4,6 +4,7 @@
 pub mod cost;
 pub mod figures;
 pub mod full_screen;
+pub mod pattern;
 pub mod plain;
 pub mod screen;
 pub mod secrets;

@@ -9,6 +9,7 @@ mod demo;
 mod discover;
 mod drivers;
 mod engine_metrics;
+mod external;
 mod faults;
 mod files;
 mod flood;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use core_world::{Break, Knob, World, at_ms, ms, policies};
 use mpswarden_core::decide::Policy;
 use mpswarden_core::decide::policy::{
-    IsolationMode, IsolationPolicy, Quarantine, StartOrder, UnknownClients, WhenSpent,
+    IsolationMode, IsolationPolicy, Origin, Quarantine, StartOrder, UnknownClients, WhenSpent,
 };
 use mpswarden_core::model::Request;
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    Action, Custody, DomainId, EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, Mode, Moment, Powers,
-    Tier,
+    Action, Custody, DomainId, EngineKey, EngineName, EngineState, Fault, GroupName, GroupState, HeldReason, Mode,
+    Moment, Powers, Tier,
 };
 use proptest::prelude::*;
 
@@ -203,7 +203,19 @@ fn of_others(mut policy: Policy, observes: bool, engines: bool) -> Policy {
         group.isolation.mode = IsolationMode::Off;
         for engine in group.engines.iter_mut().filter(|_| engines) {
             engine.custody = Custody::Others(Powers::Look);
+            engine.origin = Origin::Found;
         }
+    }
+    policy
+}
+
+/// The same groups with engines that others run and that may be ended, under control daemons of ours or of others.
+fn with_powers(mut policy: Policy, powers: Powers, daemon: Custody) -> Policy {
+    for group in &mut policy.groups {
+        group.custody = daemon;
+        group.unknown_clients = UnknownClients::Report;
+        group.isolation.mode = IsolationMode::Off;
+        group.engines.iter_mut().for_each(|engine| engine.custody = Custody::Others(powers));
     }
     policy
 }
@@ -387,6 +399,36 @@ proptest! {
         let touched: Vec<_> = world.deeds.iter().filter(|(_, action)| touches(action)).collect();
         prop_assert!(touched.is_empty(), "{touched:?}");
         prop_assert!(world.violations.is_empty(), "{:?}", world.violations);
+    }
+
+    #[test]
+    fn what_others_run_is_restarted_through_them_and_serves_again(
+        policy in policy(),
+        powers in prop::sample::select(&[Powers::Signal, Powers::Supervisor]),
+        daemon in prop::sample::select(&[Custody::Own, Custody::Others(Powers::Supervisor)]),
+        troubles in troubles(),
+    ) {
+        let mut world = play(with_powers(policy, powers, daemon), &troubles);
+        mend(&mut world);
+        run_until_settled(&mut world);
+        // One that ended before it was ever found is its owner's to start.
+        let status = world.dog.status(world.now);
+        for (place, group) in status.groups.iter().enumerate() {
+            if matches!(group.held, Some((HeldReason::ControlAbsent, _))) {
+                world.break_it(Break::OthersStartControl(place));
+            }
+            for (engine, _) in group.engines.iter().enumerate().filter(|(_, engine)| engine.missing) {
+                world.break_it(Break::OthersStart(place, engine));
+            }
+        }
+        world.break_it(Break::Ask(Request::Resume { group: None }));
+        run_until_settled(&mut world);
+        prop_assert!(world.violations.is_empty(), "{:?}\n{}", world.violations, world.journal.join("\n"));
+        attempts_stay_within_the_budget(&world);
+        let status = world.dog.status(world.now);
+        let held = status.groups.iter().any(|group| group.held.is_some());
+        let said = core_world::words::status(&status);
+        prop_assert!(settled(&world) && !held, "{said:?}\n{}", world.journal.join("\n"));
     }
 
     #[test]

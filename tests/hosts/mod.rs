@@ -56,6 +56,11 @@ fn the_node_agent_follows_daemons_and_pods_that_it_did_not_start() {
 }
 
 #[test]
+fn engines_in_units_of_others_are_found_and_restarted_through_systemd() {
+    play("external_units.py", &[Path::new(env!("CARGO_BIN_EXE_mpswarden"))]);
+}
+
+#[test]
 fn the_image_runs_by_the_command_that_the_documentation_shows() {
     play("container.py", &[Path::new(env!("CARGO_BIN_EXE_mpswarden"))]);
 }

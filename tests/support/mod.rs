@@ -6,6 +6,7 @@ pub mod label_words;
 pub mod metrics;
 pub mod needs;
 pub mod others;
+pub mod owner;
 pub mod plights;
 pub mod processes;
 pub mod running;

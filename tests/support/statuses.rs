@@ -47,6 +47,7 @@ pub fn engine(name: &str, state: EngineState) -> EngineStatus {
         isolation: EngineIsolation::None,
         sharing: EngineSharing::default(),
         note: None,
+        missing: false,
     }
 }
 

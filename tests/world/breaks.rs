@@ -12,7 +12,7 @@ use mpswarden_core::model::{
 
 use super::sharing::Windows;
 use super::stuck::Says;
-use super::{Engine, Group, Happening, Lists, World, ms, policies};
+use super::{Engine, Group, Happening, Lists, Supervises, World, ms, policies};
 
 /// How an engine behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,10 @@ pub enum Break {
     OthersStart(usize, usize),
     /// Whoever runs an engine takes it away.
     OthersTakeAway(usize, usize),
+    /// Whoever runs an engine stops it; it is looked for again.
+    OthersStop(usize, usize),
+    /// What an engine's supervisor makes of it.
+    Supervised(usize, usize, Supervises),
     /// Another watchdog looks after the control daemon that others run, or no more.
     WatchedByAnother(usize, bool),
     /// The driver tears the server down: the daemon calls that FAULT, and no line does.
@@ -209,6 +213,8 @@ impl World {
                 self.others_take_away(group, engine);
                 self.later(ms(101), Happening::Forgotten(group, engine));
             }
+            Break::OthersStop(group, engine) => self.others_take_away(group, engine),
+            Break::Supervised(group, engine, supervises) => self.supervise(group, engine, supervises),
             Break::WatchedByAnother(group, watched) => self.groups[group].watched_by_another = watched,
             Break::Teardown(group) => {
                 if let Some(server) = &mut self.groups[group].server {

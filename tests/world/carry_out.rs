@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mpswarden_core::decide::Input;
 use mpswarden_core::model::{
-    Action, ActionId, CommandResult, DomainId, EngineName, Exit, HeldReason, InstanceId, Look, Member, MpsEnvironment,
-    Observation, Outcome, Owner, ProcessId, Remaining, SentAction, ServerLine, ServerState,
+    Action, ActionId, CommandResult, Custody, DomainId, EngineName, Exit, HeldReason, InstanceId, Look, Member,
+    MpsEnvironment, Observation, Outcome, Owner, Powers, ProcessId, Remaining, SentAction, ServerLine, ServerState,
 };
 
 use super::{AFTERSHOCK, Engine, Happening, Knob, Server, TEARDOWN, World, ms};
@@ -237,7 +237,7 @@ impl World {
         if self.groups[group].cannot_start_control {
             return self.finish(id, Outcome::Failed { why: "nvidia-cuda-mps-control: not found".to_owned() });
         }
-        if self.groups[group].of_others {
+        if self.groups[group].of_others && !self.groups[group].custody.may_start() {
             self.violate("a control daemon was started that others run");
         }
         if self.groups[group].control.is_some() {
@@ -268,7 +268,7 @@ impl World {
     }
 
     fn stop_control(&mut self, id: ActionId, group: usize, grace: Duration) {
-        if self.groups[group].of_others {
+        if self.groups[group].of_others && !self.groups[group].custody.may_end() {
             self.violate("a control daemon was stopped that others run");
         }
         let here = &self.groups[group];
@@ -305,27 +305,13 @@ impl World {
         }
     }
 
-    /// Looks for an engine that others run; from then on its process is known as this incarnation.
-    fn find_engine_of_others(&mut self, id: ActionId, instance: &InstanceId) {
-        let (group, index) = self.find_engine(&instance.member());
-        let pid = self.groups[group].engines[index].pid;
-        let outcome = match pid.and_then(|pid| self.processes.get_mut(&pid)) {
-            Some(process) => {
-                process.owner = Owner::Engine(instance.clone());
-                Outcome::Started { process: process.id }
-            }
-            None => Outcome::Failed { why: "no process of it is there".to_owned() },
-        };
-        self.later(ms(1), Happening::Finish(id, outcome));
-    }
-
     fn start_engine(&mut self, id: ActionId, instance: &InstanceId, outside: bool) {
         let key = instance.member();
         let (group, index) = self.find_engine(&key);
-        self.check_start(group, index, &key);
         if self.groups[group].engines[index].of_others {
-            self.violate(&format!("{key} was started, which others run"));
+            return self.ask_for_engine(id, instance);
         }
+        self.check_start(group, index, &key);
         let knob = self.groups[group].engines[index].knob;
         if knob == Knob::CannotStart {
             let why = "/opt/engine: no such file".to_owned();
@@ -349,7 +335,7 @@ impl World {
         }
     }
 
-    fn check_start(&mut self, group: usize, index: usize, key: &Member) {
+    pub(super) fn check_start(&mut self, group: usize, index: usize, key: &Member) {
         let server = self.groups[group].server.as_ref();
         let active = server.is_some_and(|server| server.state == ServerState::Active);
         // What happens at this very moment may not have been observed yet.
@@ -375,11 +361,15 @@ impl World {
         }
         let here = &self.groups[group];
         let named = here.engines.iter().filter(|engine| engines.contains(&engine.name));
-        let theirs = here.engines.iter().any(|engine| engines.contains(&engine.name) && engine.of_others);
+        let theirs = here.engines.iter().any(|engine| engines.contains(&engine.name) && !engine.custody.may_end());
+        let asked: Vec<usize> = (0..here.engines.len())
+            .filter(|at| here.engines[*at].of_others && engines.contains(&here.engines[*at].name))
+            .collect();
         let pids: Vec<u32> = named.filter_map(|engine| engine.pid).collect();
         if theirs {
             self.violate("an engine was killed that others run");
         }
+        asked.into_iter().for_each(|index| self.end_engine_of_others(group, index));
         let mut processes = Vec::new();
         for pid in pids {
             let process = self.processes.get_mut(&pid).unwrap();
@@ -424,7 +414,7 @@ impl World {
 
     fn stop_engine(&mut self, key: &Member, grace: Duration) {
         let (group, index) = self.find_engine(key);
-        if self.groups[group].engines[index].of_others {
+        if !self.groups[group].engines[index].custody.may_end() {
             self.violate(&format!("{key} was stopped, which others run"));
         }
         let here = &self.groups[group];
@@ -432,6 +422,7 @@ impl World {
         let siblings = here.engines.iter().filter(|engine| engine.client).count() > 1;
         let healthy = here.server.as_ref().is_some_and(|server| server.state == ServerState::Active);
         let Some(pid) = engine.pid else { return self.waiters() };
+        let asked = engine.custody == Custody::Others(Powers::Supervisor);
         let (busy, ignores) = (
             engine.knob == Knob::Busy && engine.client,
             matches!(engine.knob, Knob::IgnoresTerm | Knob::Frozen | Knob::Leaving),
@@ -439,6 +430,7 @@ impl World {
         if engine.client && siblings && healthy && !engine.terminated && !here.stopping {
             self.violate(&format!("{key} was signalled before terminate_client had answered"));
         }
+        self.groups[group].engines[index].stopped |= asked;
         if busy {
             self.neighbours_fail(group);
         }

@@ -31,16 +31,22 @@ impl World {
         }
         let process = self.processes.remove(&pid).unwrap();
         let group = process.group;
+        let ended = self.groups[group].engines.iter().position(|engine| engine.of_others && engine.pid == Some(pid));
         match &process.owner {
             Owner::Engine(..) => self.engine_gone(group, pid),
             Owner::Control(_) => self.control_gone(group),
             Owner::Server(_) => self.server_gone(group, pid),
         }
         match process.owner {
+            // Nobody had found it.
+            Owner::Engine(instance) if instance.incarnation == 0 => {}
             Owner::Engine(instance) if process.taken_away => {
                 self.observe(Observation::Removed { instance, process: process.id, exit });
             }
             owner => self.observe(Observation::Ended { owner, process: process.id, exit }),
+        }
+        if let Some(index) = ended {
+            self.supervisor_saw_the_end(group, index);
         }
         self.waiters();
     }
@@ -80,44 +86,6 @@ impl World {
         if fault && !here.holds_a_fault() {
             self.later(HEALS, Happening::Heals(group, server));
         }
-    }
-
-    /// Whoever runs a group's control daemon starts it.
-    pub(super) fn others_start_control(&mut self, group: usize) {
-        if self.groups[group].of_others && self.groups[group].control.is_none() {
-            let owner = Owner::Control(self.groups[group].domain.clone());
-            self.groups[group].control = Some(self.spawn(group, owner).pid);
-            self.groups[group].wedged = false;
-        }
-    }
-
-    /// The same, and its engines that others run.
-    pub(super) fn others_start_all(&mut self, group: usize) {
-        self.others_start_control(group);
-        for index in 0..self.groups[group].engines.len() {
-            if self.groups[group].engines[index].of_others {
-                self.others_start_engine(group, index);
-            }
-        }
-    }
-
-    /// Whoever runs an engine starts it.
-    pub(super) fn others_start_engine(&mut self, group: usize, index: usize) {
-        let owner = Owner::Engine(self.key(group, index).instance(0));
-        let pid = self.spawn(group, owner).pid;
-        let engine = &mut self.groups[group].engines[index];
-        (engine.pid, engine.ready, engine.client, engine.terminated) = (Some(pid), false, false, false);
-        self.later(self.start_takes * 4 / 5, Happening::Connects(pid));
-        self.later(self.start_takes, Happening::Ready(pid));
-    }
-
-    /// Whoever runs an engine takes it away: it is asked to end, and its cgroup is removed.
-    pub(super) fn others_take_away(&mut self, group: usize, index: usize) {
-        let Some(pid) = self.groups[group].engines[index].pid else { return };
-        if let Some(process) = self.processes.get_mut(&pid) {
-            process.taken_away = true;
-        }
-        self.signal(pid, mpswarden_core::model::Exit::Status(0), ms(100));
     }
 
     /// A client of others makes its daemon start a server, and tries again.

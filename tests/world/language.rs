@@ -13,7 +13,7 @@ use mpswarden_core::model::{
 };
 
 use super::sharing::{Windows, window};
-use super::{Break, GIB, Knob, Lists, MIB, World};
+use super::{Break, GIB, Knob, Lists, MIB, Supervises, World};
 
 /// A form, and how what stands in it is read.
 type Form = (&'static str, fn(&Reader) -> Break);
@@ -41,6 +41,10 @@ const FORMS: &[Form] = &[
     ("others-start-control", |it| Break::OthersStartControl(it.group)),
     ("others-start ENGINE", |it| Break::OthersStart(it.group, it.engine(0))),
     ("others-take-away ENGINE", |it| Break::OthersTakeAway(it.group, it.engine(0))),
+    ("others-stop ENGINE", |it| Break::OthersStop(it.group, it.engine(0))),
+    ("supervisor-waits ENGINE", |it| Break::Supervised(it.group, it.engine(0), Supervises::Waits)),
+    ("supervisor-fails ENGINE", |it| Break::Supervised(it.group, it.engine(0), Supervises::Fails)),
+    ("supervisor-starts ENGINE", |it| Break::Supervised(it.group, it.engine(0), Supervises::Starts)),
     ("another-watches", |it| Break::WatchedByAnother(it.group, true)),
     ("another-leaves", |it| Break::WatchedByAnother(it.group, false)),
     ("no-control-binary", |it| Break::NoControl(it.group, true)),

@@ -2,7 +2,7 @@
 //! delays that were measured on an H200. No threads and no clock; a test breaks things and reads the journal.
 //!
 //! `mod` holds the levels and the event queue, `carry_out` does what the core orders, `fates` is what becomes of
-//! processes, `fences` waits for last requests, `outsiders` are those that no engine owns, `seats` groups over several GPUs, `sharing` kernel probes, `stuck` engines that stand still, `breaks` is what can go wrong, `language` reads what scenario files say, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
+//! processes, `fences` waits for last requests, `outsiders` are those that no engine owns, `seats` groups over several GPUs, `sharing` kernel probes, `stuck` engines that stand still, `supervisors` those who run what others started, `breaks` is what can go wrong, `language` reads what scenario files say, `words` writes decisions down, `policies` has the policies that tests start from, `nature` lets a test say how readings differ.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 #![allow(unreachable_pub, clippy::wildcard_enum_match_arm, clippy::too_many_lines)]
 
@@ -18,6 +18,7 @@ pub mod policies;
 mod seats;
 mod sharing;
 mod stuck;
+mod supervisors;
 pub mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ use std::time::Duration;
 use mpswarden_core::decide::{Decision, Input, Memory, Policy, Watchdog};
 use mpswarden_core::model::gpu::RecoveryAction;
 use mpswarden_core::model::{
-    Action, ActionId, DomainId, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GpuSet, GpuUuid,
+    Action, ActionId, Custody, DomainId, EngineName, Event, Exit, GpuActivity, GpuProcess, GpuReading, GpuSet, GpuUuid,
     GroupName, Look, Member, Moment, Observation, Outcome, Owner, Plan, ProcessId, SentAction, ServerLine, ServerState,
     Slot, What,
 };
@@ -35,6 +36,7 @@ pub use breaks::{Break, Knob};
 pub use nature::{Nature, Running};
 pub use sharing::Windows;
 pub use stuck::LOADS;
+pub use supervisors::Supervises;
 
 pub const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
@@ -72,6 +74,8 @@ enum Happening {
     Ready(u32),
     ControlUp(usize, ActionId),
     ControlFound(usize, ActionId),
+    /// A supervisor starts an engine again.
+    SupervisorStarts(usize, usize),
     /// An engine of others that was taken away is in the policy no more.
     Forgotten(usize, usize),
     TerminateFailed(ActionId, usize, usize),
@@ -112,6 +116,12 @@ struct Engine {
     outside: bool,
     /// Others run it.
     of_others: bool,
+    /// Whose it is, and what may be done to it.
+    custody: Custody,
+    /// What its supervisor makes of it.
+    supervises: Supervises,
+    /// It was stopped by those who run it: they do not start it by themselves.
+    stopped: bool,
     /// Bytes of device memory, more with each second since that moment.
     memory: (u64, u64, Moment),
     /// Its GPUs, by their places in the group; none: the first.
@@ -133,6 +143,8 @@ struct Group {
     control: Option<u32>,
     /// Others run its control daemon.
     of_others: bool,
+    /// Whose its control daemon is, and what may be done to it.
+    custody: Custody,
     /// Another watchdog looks after it.
     watched_by_another: bool,
     wedged: bool,
@@ -477,6 +489,7 @@ impl World {
             Happening::TerminateFailed(id, group, place) => self.terminate_failed(id, group, place),
             Happening::ControlUp(group, id) => self.control_up(group, id),
             Happening::ControlFound(group, id) => self.control_found(group, id),
+            Happening::SupervisorStarts(group, engine) => self.supervisor_starts(group, engine),
             Happening::Forgotten(group, engine) => self.configure(group, Some(engine), false),
         }
     }
@@ -585,6 +598,9 @@ impl Engine {
             core: None,
             outside: false,
             of_others: false,
+            custody: Custody::Own,
+            supervises: Supervises::Starts,
+            stopped: false,
             memory,
             seats: BTreeSet::new(),
         }
@@ -604,6 +620,7 @@ impl Group {
             gpus: policy.gpus.clone(),
             control: None,
             of_others: policy.custody.is_others(),
+            custody: policy.custody,
             watched_by_another: false,
             wedged: false,
             slot_taken: false,
@@ -616,7 +633,10 @@ impl Group {
             engines: policy
                 .engines
                 .iter()
-                .map(|policy| Engine { of_others: policy.custody.is_others(), ..Engine::new(&policy.name) })
+                .map(|policy| {
+                    let (of_others, custody) = (policy.custody.is_others(), policy.custody);
+                    Engine { of_others, custody, ..Engine::new(&policy.name) }
+                })
                 .collect(),
             strays: BTreeSet::new(),
             stopping: false,

@@ -73,6 +73,7 @@ pub fn engine(name: &str) -> EnginePolicy {
     EnginePolicy {
         name: EngineName::from(name),
         custody: Custody::Own,
+        origin: Default::default(),
         container: Default::default(),
         address: format!("http://{name}.example:8000").into(),
         device_memory_limit: None,

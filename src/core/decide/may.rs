@@ -83,9 +83,9 @@ pub(super) fn end_processes(custody: impl IntoIterator<Item = Custody>) -> May {
     Ok(())
 }
 
-/// Starting a control daemon: one that others run is theirs to start.
+/// Starting a control daemon: one that others run is theirs to start, unless they are to be asked for it.
 pub(super) fn start_control(custody: Custody) -> May {
-    refuse!(NotOurs if custody.is_others());
+    refuse!(NotOurs if !custody.may_start());
     Ok(())
 }
 
@@ -94,16 +94,16 @@ pub(super) fn stop_control(custody: Custody) -> May {
     end_processes([custody])
 }
 
-/// Starting an engine's processes: of one that others run they are theirs to start.
+/// Starting an engine's processes: of one that others run they are theirs to start, unless they are to be asked for it.
 pub(super) fn start_processes(engine: Custody) -> May {
-    refuse!(NotOurs if engine.is_others());
+    refuse!(NotOurs if !engine.may_start());
     Ok(())
 }
 
-/// Asking a control daemon for a server. One that others run gets one as any client of it would: for an engine of ours,
-/// which is about to be its client.
-pub(super) fn start_server(daemon: Custody, engines: impl IntoIterator<Item = Custody>) -> May {
-    refuse!(NotOurs if daemon.is_others() && engines.into_iter().all(Custody::is_others));
+/// Asking a control daemon for a server. One that others run gets one as any client of it would: for an engine that the
+/// watchdog has started, which is about to be its client. `started`: how many those are.
+pub(super) fn start_server(daemon: Custody, started: usize) -> May {
+    refuse!(NotOurs if daemon.is_others() && started == 0);
     Ok(())
 }
 

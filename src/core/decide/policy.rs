@@ -183,6 +183,8 @@ pub struct EnginePolicy {
     pub name: EngineName,
     /// Custody of its processes: whose they are.
     pub custody: Custody,
+    /// Whether it stays where it has no process.
+    pub origin: Origin,
     /// What those who run it call its container, where others do.
     pub container: ContainerName,
     /// Where it answers HTTP; for readers of the status. Empty: that is not known, so that it is not asked.
@@ -217,6 +219,16 @@ pub struct EnginePolicy {
     pub on_clean_end: CleanEnd,
     /// Number of how it is started: with another number what was learnt of it is void.
     pub launch: u64,
+}
+
+/// Where an engine is known from, and so whether it stays where it has no process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// It is configured, and stays.
+    #[default]
+    Configured,
+    /// It was found running, and is forgotten once those who run it have taken it away.
+    Found,
 }
 
 /// What follows where an engine that served ends by itself, in order: with status 0, its GPU process not before it.

@@ -152,6 +152,7 @@ pub(super) mod stand {
         EnginePolicy {
             name: EngineName::from(name),
             custody: Custody::Own,
+            origin: Default::default(),
             container: Default::default(),
             address: "http://127.0.0.1:8001".into(),
             device_memory_limit: None,

@@ -160,6 +160,8 @@ words!(
         AwaitGone = "gone",
         /// Start an engine.
         StartEngine = "start",
+        /// Find an engine that others run.
+        FindEngine = "find",
         /// Stop an engine.
         StopEngine = "stop",
         /// Close NVML.

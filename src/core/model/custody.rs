@@ -32,9 +32,9 @@ pub enum Custody {
 pub enum Powers {
     /// Nothing: the watchdog says what is needed of whom.
     Look,
-    /// It may be signalled; its supervisor starts it again.
+    /// It may be signalled; its supervisor starts it again by itself.
     Signal,
-    /// Its supervisor is asked to end it and to start it again.
+    /// Those who run it are asked to end it and to start it again: its supervisor, or commands of theirs.
     Supervisor,
 }
 
@@ -54,6 +54,14 @@ impl Custody {
         match self {
             Custody::Own | Custody::Adopted | Custody::Others(Powers::Signal | Powers::Supervisor) => true,
             Custody::Others(Powers::Look) => false,
+        }
+    }
+
+    /// Whether the watchdog may bring about its start, by itself or by its supervisor.
+    pub fn may_start(self) -> bool {
+        match self {
+            Custody::Own | Custody::Adopted | Custody::Others(Powers::Supervisor) => true,
+            Custody::Others(Powers::Look | Powers::Signal) => false,
         }
     }
 }

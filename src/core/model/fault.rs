@@ -185,6 +185,8 @@ words!(
         ControlAbsent = "control_absent",
         /// The control daemon that others run must be restarted, which is theirs to do.
         ControlNotOurs = "control_not_ours",
+        /// Engines that others run must be restarted, which is theirs to do.
+        EnginesNotOurs = "engines_not_ours",
         /// Another mpswarden looks after the control daemon that others run.
         WatchedByAnother = "watched_by_another",
         /// mpswarden itself has no process, descriptor or memory left for the next step.

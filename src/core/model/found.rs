@@ -16,6 +16,8 @@ pub enum Bounds {
         /// Number of its session.
         session: u32,
     },
+    /// A process with its descendants, and its session where it leads one.
+    Tree(ProcessId),
 }
 
 /// A container, as those who run it name it. What is not known is empty.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Custody, DomainId, EngineKind, Found, GpuSet, Member};
+use super::{Custody, DomainId, EngineKind, External, Found, GpuSet, Member, RestartBy};
 
 /// Everything of one domain that is started.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,8 @@ pub struct ControlLaunch {
     pub log_directory: PathBuf,
     /// Custody of the daemon: whose it is.
     pub custody: Custody,
+    /// Through whom it is restarted, where others run it.
+    pub restart_by: RestartBy,
     /// Whether engines that others start find a gate in the pipe directory.
     pub gate: bool,
 }
@@ -97,6 +99,8 @@ pub struct EngineLaunch {
     pub memory_max: Option<u64>,
     /// Where it was found, of one that others run: nothing of the above starts it.
     pub found: Option<Found>,
+    /// Where it is found and through whom it is restarted, of a configured one that others run: the same.
+    pub external: Option<External>,
 }
 
 impl EngineLaunch {

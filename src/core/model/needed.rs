@@ -46,6 +46,8 @@ words!(
         RestartControl = "restart_control",
         /// Restart the engines that others run: their contexts are dead.
         RestartEngines = "restart_engines",
+        /// Start an engine that others run: it is configured, and does not run.
+        StartEngines = "start_engines",
         /// Stop one of two mpswardens that look after one control daemon.
         StopOtherWatchdog = "stop_other_watchdog",
         /// Give mpswarden more processes, descriptors or memory.
@@ -58,7 +60,10 @@ impl NeededAction {
     pub const fn by(self) -> NeededBy {
         match self {
             NeededAction::Resume | NeededAction::Release | NeededAction::Restart => NeededBy::Operator,
-            NeededAction::StartControl | NeededAction::RestartControl | NeededAction::RestartEngines => NeededBy::Owner,
+            NeededAction::StartControl
+            | NeededAction::RestartControl
+            | NeededAction::RestartEngines
+            | NeededAction::StartEngines => NeededBy::Owner,
             NeededAction::StopOtherWatchdog
             | NeededAction::ResetGpu
             | NeededAction::RebootNode

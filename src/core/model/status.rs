@@ -245,6 +245,9 @@ pub struct EngineStatus {
     pub sharing: EngineSharing,
     /// Sentence about why it does not serve.
     pub note: Option<String>,
+    /// Others run it, and it has not been found since the watchdog's start.
+    #[serde(default)]
+    pub missing: bool,
 }
 
 /// One GPU.

@@ -10,6 +10,8 @@ pub const RUNBOOKS: &str = "https://github.com/mpswarden/mpswarden/blob/main/doc
 /// What is to be done by whoever runs what mpswarden only looks after.
 const START_CONTROL: &str = "start the control daemon, which others run: mpswarden only looks after it";
 const RESTART_CONTROL: &str = "have the control daemon restarted by whoever runs it, which ends all of its clients";
+const START_ENGINES: &str =
+    "have the engine started by whoever runs it, or take it out of the configuration: it was not found";
 const RESTART_ENGINES: &str =
     "have the engines restarted by whoever runs them: their contexts are dead, or they crashed";
 
@@ -64,6 +66,7 @@ pub(super) fn of_need(
         NeededAction::StartControl => Todo::of(START_CONTROL, None, "MpsGroupHeld"),
         NeededAction::RestartControl => Todo::of(RESTART_CONTROL, None, "MpsGroupHeld"),
         NeededAction::RestartEngines => Todo::of(RESTART_ENGINES, None, "MpsServerFault"),
+        NeededAction::StartEngines => Todo::of(START_ENGINES, None, "MpsActionNeeded"),
         NeededAction::StopOtherWatchdog => {
             Todo::of("stop one of the two mpswardens that look after this control daemon", None, "MpsGroupHeld")
         }

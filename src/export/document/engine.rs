@@ -189,7 +189,7 @@ impl EngineDocument {
         let EngineStatus {
             name, custody, container, address, state, attached, device_memory, device_memory_limit, memory_time_to_limit, resident_memory,
             cpu, load, kind, unknown, doubted, main, clients, incarnation, failures, isolation, sharing, note,
-            sm_limit, next_try,
+            sm_limit, next_try, missing: _,
         } = engine;
         let question =
             |Unknown { question, why }: &Unknown| UnknownDocument { question: Word(*question), why: why.clone() };

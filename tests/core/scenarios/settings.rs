@@ -8,7 +8,8 @@ use core_world::language::{matched, number};
 use core_world::policies;
 use mpswarden_core::decide::Policy;
 use mpswarden_core::decide::policy::{
-    CleanEnd, EnginePolicy, GroupPolicy, IsolationMode, Quarantine, Spread, StartOrder, UnknownClients, WhenSpent,
+    CleanEnd, EnginePolicy, GroupPolicy, IsolationMode, Origin, Quarantine, Spread, StartOrder, UnknownClients,
+    WhenSpent,
 };
 use mpswarden_core::model::gpu::ComputeMode;
 use mpswarden_core::model::{Custody, Fault, GpuIdentity, GpuSet, Mode, Powers};
@@ -62,9 +63,17 @@ const FORMS: &[Form] = &[
     ("custody of_the_daemon look", |policy, _| group(policy).custody = Custody::Others(Powers::Look)),
     ("custody of_all look", |policy, _| {
         group(policy).custody = Custody::Others(Powers::Look);
-        all(policy, |engine| engine.custody = Custody::Others(Powers::Look));
+        all(policy, |engine| {
+            engine.custody = Custody::Others(Powers::Look);
+            engine.origin = Origin::Found;
+        });
     }),
-    ("custody ENGINE look", |policy, it| engine(policy, it.words[0]).custody = Custody::Others(Powers::Look)),
+    ("custody of_the_daemon supervisor", |policy, _| group(policy).custody = Custody::Others(Powers::Supervisor)),
+    ("custody of_the_engines POWER", |policy, it| {
+        let custody = it.power(0);
+        all(policy, |engine| engine.custody = custody);
+    }),
+    ("custody ENGINE POWER", |policy, it| engine(policy, it.words[0]).custody = it.power(1)),
     ("address unknown", |policy, _| all(policy, |engine| engine.address = "".into())),
     ("on_clean_end stop ...", |policy, it| {
         let of_it = |engine: &EnginePolicy| it.rest.contains(&engine.name.as_str());
@@ -113,6 +122,15 @@ impl Blanks<'_> {
 
     fn seconds(&self, index: usize) -> Duration {
         Duration::from_secs(self.number(index))
+    }
+
+    fn power(&self, index: usize) -> Custody {
+        Custody::Others(match self.words[index] {
+            "look" => Powers::Look,
+            "signal" => Powers::Signal,
+            "supervisor" => Powers::Supervisor,
+            word => panic!("`{word}` is no power"),
+        })
     }
 
     fn fault(&self, index: usize) -> Fault {

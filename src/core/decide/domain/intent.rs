@@ -38,6 +38,10 @@ pub(crate) struct Asked {
     pub for_server: Option<Moment>,
     /// The search for the control daemon that others run, while engines run and it is not there.
     pub control: Search,
+    /// The control daemon that others run was ended here, and is to be started through them.
+    pub control_owed: bool,
+    /// Whose turn it is, while a fault of all of it is left to those who run its engines.
+    pub owners: Option<String>,
 }
 
 /// What was done about the last fault that hit a part of a domain.

@@ -110,7 +110,8 @@ impl Domain {
         want(&mut wants.gpu, GPU);
         want(&mut wants.trees, TREES);
         let steady = if self.scene.control.silent > 0 { SERVER_SILENT } else { SERVER };
-        let waits = |engine: &Engine| matches!(engine.stage, Stage::Down { due } if due <= now);
+        let waits =
+            |engine: &Engine| matches!(engine.stage, Stage::Down { due } if due <= now) && engine.is_ours_to_start();
         let blocked =
             self.scene.server.state.last() != Some(&ServerState::Active) && self.scene.engines.iter().any(waits);
         want(&mut wants.server, if self.asked.server.is_some() || blocked { URGENT } else { steady });

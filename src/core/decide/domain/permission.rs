@@ -43,7 +43,7 @@ impl Scene {
 
     /// Whether its control daemon may be asked for a server at all.
     pub(crate) fn may_start_a_server(&self) -> May {
-        may::start_server(self.policy.custody, self.engines.iter().map(|engine| engine.policy.custody))
+        may::start_server(self.policy.custody, self.engines.iter().filter(|engine| engine.is_ours_to_start()).count())
     }
 
     /// Whether a tier may end and start again for `fault` what it ends: the engine, all engines, or the daemon too.

@@ -15,6 +15,8 @@ use crate::model::{Action, Moment, RecoveryResult, RecoveryStep, ServerState};
 
 /// Upper bound for starting an engine's process.
 const LAUNCH_BOUND: std::time::Duration = std::time::Duration::from_secs(10);
+/// The same, where those who run it are asked to: their commands have their own time.
+const LAUNCH_BOUND_OF_OTHERS: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Engine {
     /// It starts, and may still take more of the GPU's memory: its own word that it has all is believed once NVML shows what
@@ -52,6 +54,7 @@ impl Domain {
         if self.scene.awaits_names(turn.now) {
             return;
         }
+        self.leave_to_their_owners(found, turn);
         self.forget_the_healed(turn.now);
         self.mend_the_hit(found, turn);
         self.mend_engines(found, turn);
@@ -126,6 +129,7 @@ impl Domain {
             let engine = &self.scene.engines[*index];
             self.next(engine) == Next::Start
                 && matches!(engine.stage, Stage::Down { due } if due <= now)
+                && engine.is_ours_to_start()
                 && self.scene.may_start_processes(engine).is_ok()
         };
         let indexes = || (0..self.scene.engines.len()).filter(due);
@@ -137,7 +141,8 @@ impl Domain {
         let incarnation = self.scene.engines[index].instance.incarnation + 1;
         let outside = self.scene.engines[index].wanted.seat.mps == MpsUse::Outside;
         let action = Action::StartEngine { instance: self.scene.member(&name).instance(incarnation), outside };
-        let id = turn.send(Purpose::Launch(name), action, LAUNCH_BOUND);
+        let others = self.scene.engines[index].policy.custody.is_others();
+        let id = turn.send(Purpose::Launch(name), action, if others { LAUNCH_BOUND_OF_OTHERS } else { LAUNCH_BOUND });
         self.scene.engines[index].launch(id, turn.now);
         turn.save();
         self.enter_settling_step(RecoveryStep::Ready, turn);
@@ -155,8 +160,9 @@ impl Domain {
     fn settle(&mut self, turn: &mut Turn<'_>) {
         let settled = |engine: &Engine| match engine.stage {
             Stage::Serving | Stage::Quarantined | Stage::Stopped | Stage::Left | Stage::Failing => true,
-            Stage::Down { .. } | Stage::Ending(_) => engine.died.is_some() || self.next(engine) == Next::Move,
-            Stage::Launching(_) | Stage::Starting | Stage::Fallen => false,
+            Stage::Down { .. } | Stage::Ending(_) if engine.died.is_some() || self.next(engine) == Next::Move => true,
+            Stage::Down { .. } | Stage::Launching(_) => engine.is_away() || engine.is_missing(),
+            Stage::Ending(_) | Stage::Starting | Stage::Fallen => false,
         };
         if !self.scene.engines.iter().all(settled) {
             return;
@@ -169,9 +175,11 @@ impl Domain {
         }
     }
 
-    /// Every engine that is to run serves, and there is one: whom an operator stopped is not missed.
+    /// Every engine that is to run serves, and there is one: whom an operator stopped, or those who run it took away, is
+    /// not missed.
     pub(crate) fn all_serve(&self) -> bool {
-        let mut counted = self.scene.engines.iter().filter(|engine| !engine.is_to_rest()).peekable();
+        let counts = |engine: &&Engine| !engine.is_to_rest() && !engine.is_away();
+        let mut counted = self.scene.engines.iter().filter(counts).peekable();
         let some = counted.peek().is_some() || self.scene.policy.custody.is_others();
         some && counted.all(|engine| engine.stage == Stage::Serving)
     }

@@ -131,7 +131,8 @@ impl Scene {
 
     /// What is known of it for its teardown.
     pub(crate) fn target(&self) -> Target<'_> {
-        Target { id: &self.id, engines: &self.engines, control: &self.control, server: &self.server }
+        let custody = self.policy.custody;
+        Target { id: &self.id, custody, engines: &self.engines, control: &self.control, server: &self.server }
     }
 
     /// An engine of this domain.

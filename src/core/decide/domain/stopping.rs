@@ -6,7 +6,6 @@ use crate::decide::domain::teardown::{Manner, Target, Teardown, TeardownProgress
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::rest::stage_of;
-use crate::decide::facts::scene::Scene;
 use crate::decide::facts::stage::Stage;
 use crate::decide::turn::Turn;
 use crate::model::{ActionId, Outcome, What};
@@ -43,7 +42,11 @@ impl Domain {
 
     fn fence(&mut self, turn: &mut Turn<'_>) {
         self.supersede(turn);
+        let daemon = self.scene.policy.custody;
         for engine in &mut self.scene.engines {
+            if engine.ends_with_a_stop(daemon) {
+                engine.owe_its_start();
+            }
             if !matches!(engine.stage, Stage::Quarantined | Stage::Stopped) {
                 engine.stage = Stage::Fallen;
             }
@@ -82,16 +85,13 @@ impl Domain {
         turn: &mut Turn<'_>,
         work: impl FnOnce(&mut Teardown, &Target<'_>, &mut Turn<'_>) -> TeardownProgress,
     ) {
-        let Domain { phase: Phase::Stopping(teardown), scene: Scene { id, engines, control, server, .. }, .. } = self
-        else {
-            return;
-        };
-        let progress = work(teardown, &Target { id, engines, control, server }, turn);
+        let Domain { phase: Phase::Stopping(teardown), scene, .. } = self else { return };
+        let progress = work(teardown, &scene.target(), turn);
         let manner = teardown.manner();
         self.down.left_behind |= teardown.left_behind();
         match progress {
             // It goes on without the watchdog.
-            TeardownProgress::EnginesEnded if self.scene.may_stop_control().is_err() => self.stopped(turn),
+            TeardownProgress::EnginesEnded if self.scene.policy.custody.is_others() => self.stopped(turn),
             TeardownProgress::EnginesEnded => {
                 self.phase = Phase::Stopping(Teardown::of_the_control(manner, &self.scene.target(), turn));
             }

@@ -18,6 +18,9 @@ pub struct EngineMemory {
     /// How fast it was while it alone had work.
     #[serde(default)]
     pub learnt: Learnt,
+    /// Others run it, and the watchdog had it ended and is to have it started again.
+    #[serde(default)]
+    pub owed: bool,
 }
 
 /// Why an engine is to have no process.

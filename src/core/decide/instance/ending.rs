@@ -97,7 +97,9 @@ impl Domain {
         if in_part {
             return self.down_with_its_group(index, turn);
         }
-        if !evicted && engine.give_up(recovery, turn.now).is_some() {
+        // Whose supervisor starts it whatever becomes of it here has a budget there.
+        let gives_up = !evicted && engine.policy.custody.may_start();
+        if gives_up && engine.give_up(recovery, turn.now).is_some() {
             engine.died = None;
             turn.save();
             return self.rests(index, turn);

@@ -185,6 +185,7 @@ impl Domain {
         } else if own {
             engine.evictions = 0;
         }
+        engine.owe_its_start();
         engine.stage = ending;
         let failures = engine.failures.within(window, turn.now);
         let attempt = failures.max(engine.evictions);
@@ -200,9 +201,7 @@ impl Domain {
     pub(crate) fn engine_finished(&mut self, id: ActionId, name: &EngineName, outcome: Outcome, turn: &mut Turn<'_>) {
         let Some(index) = self.index_of(name) else { return };
         match self.scene.engines[index].stage.clone() {
-            Stage::Launching(order)
-                if order == id && self.scene.may_start_processes(&self.scene.engines[index]).is_err() =>
-            {
+            Stage::Launching(order) if order == id && !self.scene.engines[index].is_ours_to_start() => {
                 self.engine_search_ended(index, id, &outcome, turn);
             }
             Stage::Launching(order) if order == id => self.launched(index, outcome, turn),
@@ -241,16 +240,18 @@ impl Domain {
         let name = engine.name().clone();
         match outcome {
             Outcome::Started { process } => {
-                engine.stage = Stage::Starting;
-                engine.instance.process.id = Some(process);
-                engine.instance.shortage.lives(std::iter::once(process.pid), turn.now);
-                engine.instance.process.started = turn.now;
-                engine
-                    .instance
-                    .limits
-                    .started_with(engine.policy.mps_environment(process, engine.instance.mps), turn.now);
+                engine.begins(process, turn.now);
+                if !engine.policy.custody.is_others() {
+                    let told = engine.policy.mps_environment(process, engine.instance.mps);
+                    engine.instance.limits.started_with(told, turn.now);
+                }
                 let incarnation = engine.instance.incarnation;
                 turn.emit_of(&name, What::EngineStarted { process, incarnation });
+            }
+            Outcome::Waits { why, .. } => {
+                if let Some(why) = engine.waits_for_its_supervisor(why, turn) {
+                    engine.instance.process.not_started = Some((turn.now, why));
+                }
             }
             Outcome::NotAsked { why } => {
                 // It is us who can't start it: no failure of its own.
@@ -265,7 +266,6 @@ impl Domain {
             | Outcome::Killed { .. }
             | Outcome::Gone { .. }
             | Outcome::Failed { .. }
-            | Outcome::Waits { .. }
             | Outcome::TimedOut
             | Outcome::NotUnderstood { .. }) => {
                 turn.emit_failure_of(&name, FailedAction::StartEngine, &outcome);

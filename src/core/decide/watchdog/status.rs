@@ -199,7 +199,7 @@ impl Domain {
             Phase::Restart(restart) if restart.held.is_some() => GroupState::Held,
             Phase::Restart(restart) if restart.reason.is_none() => GroupState::Starting,
             Phase::Restart(_) | Phase::InRestart => GroupState::Recovering,
-            Phase::Running(_) if self.stuck().is_some() || self.asked.control.absent().is_some() => GroupState::Held,
+            Phase::Running(_) if self.held().is_some() => GroupState::Held,
             Phase::Running(_) if sight == Sight::Blind => GroupState::Unknown,
             Phase::Running(Some(settling)) if settling.reason.is_none() => GroupState::Starting,
             Phase::Running(Some(_)) => GroupState::Recovering,
@@ -233,7 +233,8 @@ impl Domain {
             Phase::Restart(restart) => restart.held.clone(),
             Phase::Running(_) => {
                 let stuck = self.stuck().map(|why| (HeldReason::ProcessStuck, why));
-                stuck.or_else(|| self.asked.control.absent().cloned())
+                let owners = || self.asked.owners.clone().map(|why| (HeldReason::EnginesNotOurs, why));
+                stuck.or_else(|| self.asked.control.absent().cloned()).or_else(owners)
             }
             Phase::Waiting | Phase::InRestart | Phase::Stopping(_) | Phase::Stopped => None,
         }
@@ -283,6 +284,7 @@ impl Domain {
             isolation: EngineIsolation::None,
             sharing: engine.sharing_status(&self.scene.policy.overlap, now),
             note: engine.instance.note.clone().or_else(|| engine.waits_to_roll()),
+            missing: engine.is_missing(),
         }
     }
 

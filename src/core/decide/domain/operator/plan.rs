@@ -125,16 +125,17 @@ impl Domain {
             let run = list(run.into_iter().map(Engine::name));
             steps.push(format!("stop {run} {server} one after the other: TERM, KILL after the time of each"));
         }
-        steps.push(match self.scene.may_stop_control() {
-            Ok(()) => format!("stop {daemon}"),
-            Err(_) => format!("leave {daemon} as it is: others run it"),
+        steps.push(match self.scene.policy.custody.is_others() {
+            false => format!("stop {daemon}"),
+            true => format!("leave {daemon} as it is: others run it"),
         });
         steps
     }
 
     /// Engines that may have a process, and that are the watchdog's to end.
     fn to_be_ended(&self) -> impl DoubleEndedIterator<Item = &Engine> {
-        self.scene.engines.iter().filter(|engine| engine.has_process() && engine.policy.custody.may_end())
+        let daemon = self.scene.policy.custody;
+        self.scene.engines.iter().filter(move |engine| engine.has_process() && engine.ends_with_a_stop(daemon))
     }
 
     /// The end of all of a domain at once.
@@ -142,9 +143,9 @@ impl Domain {
         let (server, daemon) = self.places();
         let run = list(self.to_be_ended().map(Engine::name));
         let engines = (!run.is_empty()).then(|| format!("kill {run} {server} at once"));
-        let daemon = match self.scene.may_stop_control() {
-            Ok(()) => format!("kill {daemon}"),
-            Err(_) => format!("leave {daemon} as it is: others run it"),
+        let daemon = match self.scene.policy.custody.is_others() {
+            false => format!("kill {daemon}"),
+            true => format!("leave {daemon} as it is: others run it"),
         };
         engines.into_iter().chain([daemon]).collect()
     }
@@ -339,7 +340,7 @@ impl Domain {
         };
         let mut steps = Vec::new();
         let (ours, theirs): (Vec<&Engine>, Vec<&Engine>) =
-            run.into_iter().partition(|engine| self.scene.may_start_processes(engine).is_ok());
+            run.into_iter().partition(|engine| engine.policy.custody.may_start());
         if !ours.is_empty() {
             let (server, _) = self.places();
             steps.push(format!("start {} {server} {how}", list(ours.into_iter().map(Engine::name))));

@@ -6,7 +6,7 @@ use crate::decide::domain::state::Domain;
 use crate::decide::facts::engine::{Engine, Sight};
 use crate::decide::facts::remembered::Rest;
 use crate::decide::facts::stage::{Ending, Stage};
-use crate::model::{Awaited, EngineKey, Moment, Plan, Request, Tier};
+use crate::model::{Awaited, Custody, EngineKey, Moment, Plan, Powers, Request, Tier};
 
 impl Engine {
     /// Whether a process of it may be there.
@@ -40,6 +40,11 @@ impl Domain {
         if self.scene.may_end(Tier::Engine, Some(engine.name())).is_err() {
             let key = EngineKey::new(&self.scene.policy.name, engine.name());
             return Err(format!("{key} is run by others, who alone may stop and start it"));
+        }
+        let keeps_down = matches!(request, Request::StopEngine(_) | Request::Quarantine(_));
+        if keeps_down && !engine.policy.custody.may_start() {
+            let key = EngineKey::new(&self.scene.policy.name, engine.name());
+            return Err(format!("{key} is started again by its supervisor whatever is done here: stop it there"));
         }
         match request {
             Request::StopEngine(key) => self.plan_rest(key, engine, Rest::Stopped),
@@ -85,6 +90,10 @@ impl Domain {
             }
             Some(_) => return Err(format!("{key} is quarantined; release lets it start again")),
             None if engine.stage == Stage::Left && self.runs() => {}
+            None if self.runs() && engine.is_absent() && engine.policy.custody.may_start() => {
+                let steps = vec![format!("have {key} started by those who run it")];
+                return Ok(Plan { steps, goals: vec![serves_next(key, engine)] });
+            }
             None if self.runs() && engine.backs_off_until(now).is_some() => {
                 return Ok(Plan { steps: vec![engine.starts_now(key, now)], goals: vec![serves_next(key, engine)] });
             }
@@ -166,6 +175,10 @@ impl Domain {
         let is_client = |pid: &u32| clients.is_some_and(|clients| clients.contains(pid));
         let count = engine.instance.processes().iter().filter(|process| is_client(&process.pid)).count();
         let term = match engine.instance.process.id.filter(|_| engine.instance.process.ended.is_none()) {
+            Some(_) if engine.policy.custody == Custody::Others(Powers::Supervisor) => {
+                let stop = engine.policy.stop_timeout.as_secs_f64();
+                format!("those who run it are asked to stop it, to kill it after {stop} s")
+            }
             Some(_) => format!("TERM, KILL after {} s", engine.policy.stop_timeout.as_secs_f64()),
             None => "KILL what is left of it".to_owned(),
         };

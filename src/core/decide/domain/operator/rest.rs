@@ -43,9 +43,13 @@ impl Domain {
     /// Brings an engine that is to have no process nearer to that.
     pub(crate) fn lead_to_rest(&mut self, index: usize, turn: &mut Turn<'_>) {
         match self.next(&self.scene.engines[index]) {
+            // What others run goes on without the watchdog, or is gone.
+            Next::TakeOut
+                if self.scene.engines[index].is_removed() && self.scene.engines[index].policy.custody.is_others() =>
+            {
+                self.rests(index, turn);
+            }
             Next::TakeOut if self.may_end(index).is_ok() => self.take_out(index, turn),
-            // It goes on without the watchdog, or is gone.
-            Next::TakeOut if self.scene.engines[index].is_removed() => self.rests(index, turn),
             Next::Settle => self.rests(index, turn),
             Next::TakeOut | Next::Nothing | Next::Start | Next::Renew | Next::Move | Next::Forget => {}
         }
@@ -67,6 +71,7 @@ impl Domain {
     /// Begins to take an engine out because a person wants it so: no failure is counted.
     pub(crate) fn take_out(&mut self, index: usize, turn: &mut Turn<'_>) {
         let engine = &mut self.scene.engines[index];
+        engine.owe_its_start();
         engine.died = None;
         engine.end_attempt(RecoveryResult::Superseded, turn);
         let stage = self.planned_end(index, turn);

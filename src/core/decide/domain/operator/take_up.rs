@@ -26,7 +26,7 @@ impl Domain {
                 group.give_rest(index, Rest::Quarantined, turn);
             }),
             Request::StartEngine(key) => self.with_engine(key, |group, index| {
-                if !group.end_backoff_of(index, turn) {
+                if !group.ask_for(index, turn) && !group.end_backoff_of(index, turn) {
                     group.end_rest(index, turn);
                 }
             }),
@@ -76,6 +76,18 @@ impl Domain {
             engine.stage = Stage::Down { due: turn.now };
         }
         waits
+    }
+
+    /// Has an engine started that others run and that is not there; false: it is none.
+    fn ask_for(&mut self, index: usize, turn: &mut Turn<'_>) -> bool {
+        let engine = &mut self.scene.engines[index];
+        let asks = !engine.is_to_rest() && engine.is_absent() && engine.policy.custody.may_start();
+        if asks {
+            engine.theirs.owed = true;
+            engine.stage = Stage::Down { due: turn.now };
+            turn.save();
+        }
+        asks
     }
 
     fn start_again(&mut self, turn: &mut Turn<'_>) {

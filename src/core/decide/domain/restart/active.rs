@@ -31,8 +31,12 @@ impl Domain {
             return Next::Go;
         }
         match self.scene.server.state.since(since) {
-            // Nothing of ours is to become its client: it is looked at as it is.
-            Some(_) if self.scene.may_start_a_server().is_err() => {
+            // Nothing that is started here is to become its client: it is looked at as it is, and after a fault once it
+            // is well again.
+            Some(state)
+                if self.scene.may_start_a_server().is_err()
+                    && (restart.reason.is_none() || *state == ServerState::None) =>
+            {
                 restart.release(turn);
                 return Next::Generation;
             }

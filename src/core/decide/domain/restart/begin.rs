@@ -66,6 +66,7 @@ impl Domain {
         self.phase = Phase::Restart(Box::new(restart));
         let has_a_process = |engine: &&mut Engine| !matches!(engine.stage, Stage::Quarantined | Stage::Stopped);
         for engine in self.scene.engines.iter_mut().filter(has_a_process) {
+            engine.owe_its_start();
             engine.stage = Stage::Fallen;
             engine.died = None;
         }
@@ -99,6 +100,7 @@ impl Domain {
             attempt.end(RecoveryResult::Superseded, turn);
         }
         self.give_up_the_search(turn);
+        self.leave_to_their_owners(&[], turn);
         (0..self.scene.engines.len()).for_each(|index| self.release_from(index, turn));
         for engine in &mut self.scene.engines {
             let at = engine.died.as_ref().map(|died| died.at);

@@ -21,13 +21,19 @@ const START_CONTROL_BOUND: Duration = Duration::from_secs(15);
 const FIND_CONTROL_BOUND: Duration = Duration::from_secs(5);
 
 impl Domain {
-    /// Orders the control daemon's start; one that others run is found.
+    /// Orders the control daemon's start. One that others run is found, and started through them where it was ended here.
     pub(crate) fn order_start_control(&self, turn: &mut Turn<'_>) -> ActionId {
         let domain = self.scene.id.clone();
-        match self.scene.may_start_control() {
-            Ok(()) => turn.send(Purpose::Control, Action::StartControl { domain }, START_CONTROL_BOUND),
-            Err(_) => turn.send(Purpose::Control, Action::FindControl { domain }, FIND_CONTROL_BOUND),
+        match self.starts_the_control() {
+            true => turn.send(Purpose::Control, Action::StartControl { domain }, START_CONTROL_BOUND),
+            false => turn.send(Purpose::Control, Action::FindControl { domain }, FIND_CONTROL_BOUND),
         }
+    }
+
+    /// Whether the control daemon is the watchdog's to have started now.
+    fn starts_the_control(&self) -> bool {
+        let asked = !self.scene.policy.custody.is_others() || self.asked.control_owed;
+        asked && self.scene.may_start_control().is_ok()
     }
 
     /// An action of the restart ended.
@@ -74,7 +80,7 @@ impl Domain {
             | Outcome::Failed { .. }
             | Outcome::TimedOut
             | Outcome::NotUnderstood { .. }) => {
-                if self.scene.may_start_control().is_err() {
+                if !self.starts_the_control() {
                     restart.hold(HeldReason::ControlAbsent, not_found(&outcome), turn);
                     restart.enter(Step::Blocked { again: turn.now.after(BLOCKED_PAUSE) }, turn);
                     return Next::Go;
@@ -138,6 +144,7 @@ impl Domain {
         }
         self.scene.server.stopping = true;
         self.scene.control.stopping = true;
+        self.asked.control_owed = self.scene.policy.custody.is_others();
         let teardown = Teardown::of_the_control(Manner::ForARestart, &self.scene.target(), turn);
         restart.enter(Step::End(teardown), turn);
     }

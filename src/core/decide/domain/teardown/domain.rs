@@ -4,18 +4,21 @@
 use std::time::Duration;
 
 use crate::decide::domain::teardown::{
-    DEATH_BOUND, GONE_BOUND, GONE_BOUND_OF_A_STOP, KILL_BOUND, Obstacle, QUIT_GRACE, STOP_CONTROL_BOUND, STUCK_PAUSE,
+    DEATH_BOUND, GONE_BOUND, GONE_BOUND_OF_A_STOP, KILL_BOUND, KILL_BOUND_OF_OTHERS, Obstacle, QUIT_GRACE,
+    STOP_CONTROL_BOUND, STUCK_PAUSE,
 };
 use crate::decide::facts::engine::Engine;
 use crate::decide::facts::{ControlFacts, ServerFacts};
 use crate::decide::open_actions::Purpose;
 use crate::decide::turn::Turn;
-use crate::model::{Action, ActionId, DomainId, EngineName, FailedAction, Moment, Outcome, What};
+use crate::model::{Action, ActionId, Custody, DomainId, EngineName, FailedAction, Moment, Outcome, What};
 
 /// What is known of the domain that is ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target<'a> {
     pub id: &'a DomainId,
+    /// Custody of its control daemon.
+    pub custody: Custody,
     pub engines: &'a [Engine],
     pub control: &'a ControlFacts,
     pub server: &'a ServerFacts,
@@ -87,7 +90,7 @@ impl Teardown {
     pub(crate) fn begin(manner: Manner, target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
         let step = match manner {
             Manner::InOrder => TeardownStep::Quiet,
-            Manner::ForARestart | Manner::AtOnce => TeardownStep::Kill(order_kill(target, turn)),
+            Manner::ForARestart | Manner::AtOnce => TeardownStep::Kill(order_kill(manner, target, turn)),
         };
         Teardown { manner, step, left_behind: false }
     }
@@ -96,7 +99,7 @@ impl Teardown {
     pub(crate) fn repeat_for_a_restart(target: &Target<'_>, turn: &mut Turn<'_>) -> Teardown {
         Teardown {
             manner: Manner::ForARestart,
-            step: TeardownStep::KillAgain(order_kill(target, turn)),
+            step: TeardownStep::KillAgain(order_kill(Manner::ForARestart, target, turn)),
             left_behind: false,
         }
     }
@@ -145,11 +148,11 @@ impl Teardown {
         match self.step {
             TeardownStep::Quiet if !turn.open.busy(turn.domain) => self.stop_before(target.engines.len(), target, turn),
             TeardownStep::Stuck { again } if again <= turn.now => {
-                self.step = TeardownStep::KillAgain(order_kill(target, turn));
+                self.step = TeardownStep::KillAgain(order_kill(self.manner, target, turn));
                 TeardownProgress::Working
             }
             TeardownStep::Starts if !turn.open.starting(turn.domain) => {
-                self.step = TeardownStep::KillAgain(order_kill(target, turn));
+                self.step = TeardownStep::KillAgain(order_kill(self.manner, target, turn));
                 TeardownProgress::Working
             }
             TeardownStep::Quiet
@@ -216,7 +219,7 @@ impl Teardown {
 
     /// Stops the next engine, from the last one on, that may have a process.
     fn stop_before(&mut self, index: usize, target: &Target<'_>, turn: &mut Turn<'_>) -> TeardownProgress {
-        let may_have = |engine: &&Engine| engine.instance.incarnation > 0 && engine.policy.custody.may_end();
+        let may_have = |engine: &&Engine| engine.instance.incarnation > 0 && engine.ends_with_a_stop(target.custody);
         let Some(engine) = target.engines[..index].iter().rev().find(may_have) else {
             self.step = TeardownStep::EnginesEnded;
             return TeardownProgress::EnginesEnded;
@@ -243,7 +246,7 @@ impl Teardown {
             },
         };
         let pids = processes.iter().map(|process| process.pid).collect();
-        let action = Action::AwaitGone { domain: target.id.clone(), engines: names(target), processes };
+        let action = Action::AwaitGone { domain: target.id.clone(), engines: names(self.manner, target), processes };
         let bound = if self.manner == Manner::ForARestart { GONE_BOUND } else { GONE_BOUND_OF_A_STOP };
         self.step = TeardownStep::Gone(turn.send(Purpose::Group, action, bound));
         TeardownProgress::Killed(pids)
@@ -303,9 +306,12 @@ pub(crate) fn kill_strays(domain: &DomainId, strays: Vec<u32>, turn: &mut Turn<'
     turn.send(Purpose::Group, action, KILL_BOUND);
 }
 
-fn order_kill(target: &Target<'_>, turn: &mut Turn<'_>) -> ActionId {
-    let action = Action::KillEngines { domain: target.id.clone(), engines: names(target), strays: Vec::new() };
-    turn.send(Purpose::Group, action, KILL_BOUND)
+fn order_kill(manner: Manner, target: &Target<'_>, turn: &mut Turn<'_>) -> ActionId {
+    let engines = names(manner, target);
+    let theirs = |engine: &Engine| engine.policy.custody.is_others() && engines.contains(engine.name());
+    let bound = if target.engines.iter().any(theirs) { KILL_BOUND_OF_OTHERS } else { KILL_BOUND };
+    let action = Action::KillEngines { domain: target.id.clone(), engines, strays: Vec::new() };
+    turn.send(Purpose::Group, action, bound)
 }
 
 /// Orders TERM, KILL after `grace`, and the proof for one engine.
@@ -320,9 +326,20 @@ pub(crate) fn order_stop(
     turn.send(purpose, action, grace + DEATH_BOUND)
 }
 
-fn names(target: &Target<'_>) -> Vec<EngineName> {
-    let ours = target.engines.iter().filter(|engine| engine.policy.custody.may_end());
-    ours.map(|engine| engine.name().clone()).collect()
+fn names(manner: Manner, target: &Target<'_>) -> Vec<EngineName> {
+    let ended = |engine: &&Engine| match manner {
+        Manner::ForARestart => engine.policy.custody.may_end(),
+        Manner::AtOnce | Manner::InOrder => engine.ends_with_a_stop(target.custody),
+    };
+    target.engines.iter().filter(ended).map(|engine| engine.name().clone()).collect()
+}
+
+impl Engine {
+    /// Whether the stop of its whole domain, whose control daemon is so, ends it too. What others run goes on, unless its
+    /// daemon ends.
+    pub(crate) fn ends_with_a_stop(&self, daemon: Custody) -> bool {
+        self.policy.custody.may_end() && !(self.policy.custody.is_others() && daemon.is_others())
+    }
 }
 
 #[cfg(test)]
@@ -358,7 +375,7 @@ mod tests {
 
         fn at<T>(&mut self, millis: u64, work: impl FnOnce(&Target<'_>, &mut Turn<'_>) -> T) -> T {
             let Scene { stand, id, engines, control, server } = self;
-            work(&Target { id, engines, control, server }, &mut stand.turn(millis))
+            work(&Target { id, custody: Custody::Own, engines, control, server }, &mut stand.turn(millis))
         }
 
         fn begin(&mut self, manner: Manner) -> Teardown {

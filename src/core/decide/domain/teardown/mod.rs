@@ -31,6 +31,8 @@ pub(crate) use crate::decide::domain::teardown::obstacle::Obstacle;
 
 /// Upper bound for sending KILL to all processes of a domain.
 const KILL_BOUND: Duration = Duration::from_secs(5);
+/// The same, where those who run some of them are asked to end them.
+const KILL_BOUND_OF_OTHERS: Duration = Duration::from_secs(20);
 /// Upper bound for all of them to be gone before a restart: one with 16 GiB resident takes a second. Nothing can start
 /// earlier anyway, and what comes after it is a held group.
 const GONE_BOUND: Duration = Duration::from_secs(30);

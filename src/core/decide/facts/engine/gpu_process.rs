@@ -22,10 +22,16 @@ impl Engine {
     /// Its main process still answered after its GPU process had ended: so that one did not end because it was asked
     /// to.
     pub(crate) fn outlived_its_gpu_process(&self) -> bool {
+        self.outlived_its_gpu_process_by(Duration::ZERO)
+    }
+
+    /// Whether it still answered so long after its GPU process had ended: one that is asked to end may answer for a moment
+    /// more.
+    pub(crate) fn outlived_its_gpu_process_by(&self, time: Duration) -> bool {
         let Some(gone) = self.instance.gpu.processes.gone().into_iter().chain(self.instance.gpu.left).min() else {
             return false;
         };
-        self.instance.progress.answers.spoke().is_some_and(|spoke| spoke > gone)
+        self.instance.progress.answers.spoke().is_some_and(|spoke| spoke > gone.after(time))
     }
 
     /// Why it is dead though its main process lives: all its GPU processes have ended and none has come.

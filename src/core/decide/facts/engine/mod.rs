@@ -12,6 +12,7 @@ pub(crate) mod nameless;
 pub(crate) mod rest;
 pub(crate) mod shortage;
 pub(crate) mod stall;
+pub(crate) mod theirs;
 pub(crate) mod unknown;
 pub(crate) mod words;
 
@@ -21,6 +22,7 @@ use crate::decide::facts::attempt::Attempt;
 use crate::decide::facts::died::Died;
 use crate::decide::facts::engine::goal::Wanted;
 use crate::decide::facts::engine::instance::Instance;
+use crate::decide::facts::engine::theirs::Theirs;
 use crate::decide::facts::guard::Attempts;
 use crate::decide::facts::limits::Tried;
 use crate::decide::facts::overlap::sharing::Sharing;
@@ -71,6 +73,8 @@ pub(crate) struct Engine {
     pub wanted: Wanted,
     /// The attempt to bring it back that has no result yet.
     pub attempt: Option<Attempt>,
+    /// What is known of it where others run it.
+    pub theirs: Theirs,
 }
 
 impl Engine {
@@ -91,6 +95,7 @@ impl Engine {
             sharing: Sharing::of(memory.learnt),
             wanted: Wanted::of(memory.rest),
             attempt: None,
+            theirs: Theirs { owed: memory.owed, ..Theirs::default() },
         }
     }
 
@@ -105,6 +110,7 @@ impl Engine {
             failures: self.failures.moments(),
             rest: self.wanted.rest,
             learnt: self.sharing.learnt(),
+            owed: self.theirs.owed,
         }
     }
 
