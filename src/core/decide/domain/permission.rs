@@ -20,8 +20,10 @@ impl Scene {
     /// Whether what a tier ends for a fault is the watchdog's to end: the engine, all engines, or the daemon too.
     pub(crate) fn may_end(&self, tier: Tier, engine: Option<&EngineName>) -> May {
         let of_the_tier = |known: &&Engine| tier > Tier::Engine || engine == Some(known.name());
-        // A daemon that is not there needs nobody to end it.
-        let daemon = (tier == Tier::Daemon && !self.control.is_down()).then_some(self.policy.custody);
+        // A daemon that is not there needs nobody to end it. Where there is no engine a daemon of others is all there is.
+        let ends_it = tier == Tier::Daemon && !self.control.is_down();
+        let is_all = tier > Tier::Engine && self.engines.is_empty() && self.policy.custody.is_others();
+        let daemon = (ends_it || is_all).then_some(self.policy.custody);
         let engines = self.engines.iter().filter(of_the_tier).map(|engine| engine.policy.custody);
         may::end_processes(engines.chain(daemon))
     }
