@@ -45,7 +45,7 @@ class Play:
             "image": {"repository": repository, "tag": tag, "pullPolicy": "Never"},
             "agent": {"enabled": False},
             "sidecar": {
-                "enabled": True, "restartBy": "pod", "restartAfter": "3s", "port": PORT,
+                "enabled": True, "restartBy": "pod", "restartAfter": "15s", "port": PORT,
                 "engines": [engine(name, port) for name, port in ENGINES.items()],
             },
         }  # fmt: skip
